@@ -1,0 +1,327 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/grensloos/grensloos/certs"
+	"github.com/grensloos/grensloos/connectors/database"
+	"github.com/grensloos/grensloos/gateway"
+	"github.com/grensloos/grensloos/gateway/audit/journal"
+)
+
+// Config is the one file of one peer. File names in it are relative to the file itself. An unknown key is an error with its line.
+// Each section's struct stands in the package that it configures; what belongs to no package stands here.
+type Config struct {
+	// Peer is who we are; it must equal what the group certificate says.
+	Peer PeerConfig `yaml:"peer"`
+	// Data is the folder of this process: journal, database, embedded broker. One process at a time owns it.
+	Data string `yaml:"data"`
+	// Demo accepts fictitious persons only: a BSN outside 999000000-999999999 is refused everywhere.
+	Demo bool `yaml:"demo"`
+	// Group holds the group rules and the trust anchors that all peers of the group share.
+	Group GroupConfig `yaml:"group"`
+	// Certificate is our certificate under the group's trust anchor; manager, inway and outway use it.
+	Certificate KeyPair `yaml:"certificate"`
+	// Network is our own network: who may call outway, bevraging and beheer.
+	Network NetworkConfig `yaml:"network"`
+	// Pseudonyms are the keys under which a BSN becomes a pseudonym: version to file, each file 32 bytes or more, mode 0600.
+	Pseudonyms map[int]string `yaml:"pseudonyms"`
+	// Manager, Inway, Outway, Bevraging and Beheer are the roles. A role without a listen address does not run.
+	Manager   ManagerConfig  `yaml:"manager"`
+	Inway     InwayConfig    `yaml:"inway"`
+	Outway    ListenerConfig `yaml:"outway"`
+	Bevraging ListenerConfig `yaml:"bevraging"`
+	Beheer    ListenerConfig `yaml:"beheer"`
+	// Peers are the other peers of the group and where their managers listen, as long as there is no directory.
+	Peers []NeighbourConfig `yaml:"peers"`
+	// Policies says where local policy stands.
+	Policies PoliciesConfig `yaml:"policies"`
+	// Journal is the write-ahead log of audit records.
+	Journal journal.Config `yaml:"journal"`
+	// Kafka is the broker that audit records are shipped to; without brokers an embedded one runs in this process.
+	Kafka KafkaConfig `yaml:"kafka"`
+	// Source is the gemeente's own system that the service clientgegevens reads.
+	Source *SourceConfig `yaml:"source"`
+
+	dir string // folder of the file
+}
+
+// PeerConfig names this peer.
+type PeerConfig struct {
+	// ID is our OIN: 20 digits.
+	ID gateway.PeerID `yaml:"id"`
+	// Name is our name as in the certificate's subject O.
+	Name string `yaml:"name"`
+}
+
+// GroupConfig holds what FSC Core lets a group decide.
+type GroupConfig struct {
+	// ID is the Group ID, such as "midden-twente.example".
+	ID gateway.GroupID `yaml:"id"`
+	// Ports on which peers may listen. FSC Core: 443 and 8443, the default; a demo group names loopback ports.
+	Ports []int `yaml:"ports"`
+	// Trust names the anchors and revocation lists.
+	Trust certs.Config `yaml:"trust"`
+}
+
+// KeyPair names two PEM files: the certificate with its chain below the anchor, and its private key (mode 0600).
+type KeyPair struct {
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
+}
+
+// NetworkConfig is the own network: TLS under the peer's internal CA, callers known by a JWT.
+type NetworkConfig struct {
+	// Certificate is what outway, bevraging and beheer show; it stands under CA.
+	Certificate KeyPair `yaml:"certificate"`
+	// CA is the internal CA's certificate; the command line trusts it and nothing else.
+	CA string `yaml:"ca"`
+	// Issuer is the `iss` that a caller's JWT must have.
+	Issuer string `yaml:"issuer"`
+	// Audience is the `aud` that a caller's JWT must have. Default: "grensloos:<peer id>".
+	Audience string `yaml:"audience"`
+	// IssuerKeys are PEM files with the issuer's public keys.
+	IssuerKeys []string `yaml:"issuerKeys"`
+	// IssuerKey is the issuer's private key. Only for `grensloos token` on one machine; a real issuer keeps its own.
+	IssuerKey string `yaml:"issuerKey"`
+}
+
+// ListenerConfig is an address on which a role listens.
+type ListenerConfig struct {
+	// Listen is host:port, such as "127.0.0.1:8443". Empty: the role does not run.
+	Listen string `yaml:"listen"`
+}
+
+// ManagerConfig is the manager's section.
+type ManagerConfig struct {
+	// Listen is host:port on the group side.
+	Listen string `yaml:"listen"`
+	// Address is where other peers reach our manager: an https URL with a port that the group allows.
+	Address string `yaml:"address"`
+	// TokenTTL is how long an access token lives, at most 5 minutes. Default: 2m.
+	TokenTTL time.Duration `yaml:"tokenTTL"`
+	// RetryStart is the first pause before a signature that did not reach a peer is sent again; it doubles up to 300 s.
+	// Default: 1s.
+	RetryStart time.Duration `yaml:"retryStart"`
+}
+
+// InwayConfig is the inway's section.
+type InwayConfig struct {
+	// Listen is host:port on the group side.
+	Listen string `yaml:"listen"`
+	// Address is where other peers reach our inway: an https URL with a port that the group allows. It is the token's `aud`.
+	Address string `yaml:"address"`
+	// Services that we offer, by name. The service `clientgegevens` is our own connector and needs a source, no url.
+	Services map[gateway.ServiceName]ServiceConfig `yaml:"services"`
+}
+
+// ServiceConfig is a service behind the inway.
+type ServiceConfig struct {
+	// URL is where the service listens on our own network. Empty only for clientgegevens.
+	URL string `yaml:"url"`
+	// CA is the certificate that an https URL is trusted by. Empty: the system's.
+	CA string `yaml:"ca"`
+	// Doelbinding false lets grants without a purpose pass, as plain FSC does. Default: true.
+	Doelbinding *bool `yaml:"doelbinding"`
+}
+
+// NeighbourConfig is another peer of the group.
+type NeighbourConfig struct {
+	// ID is the peer's OIN.
+	ID gateway.PeerID `yaml:"id"`
+	// Name is for people.
+	Name string `yaml:"name"`
+	// Manager is the https URL of its manager.
+	Manager string `yaml:"manager"`
+	// Gemeentecode is the four digits of table 33, if the peer is a gemeente.
+	Gemeentecode string `yaml:"gemeentecode"`
+}
+
+// PoliciesConfig is the policy section.
+type PoliciesConfig struct {
+	// Local is a folder with local Rego, which only denies or removes fields. Empty: none.
+	Local string `yaml:"local"`
+	// Catalogue is a folder with purposes that replaces the built-in catalogue. Empty: the built-in one.
+	Catalogue string `yaml:"catalogue"`
+}
+
+// KafkaConfig says where audit records are shipped.
+type KafkaConfig struct {
+	// Brokers are host:port of an Apache Kafka cluster. Empty: an embedded broker.
+	Brokers []string `yaml:"brokers"`
+	// Prefix of the topics. Default: "grensloos.<peer id>".
+	Prefix string `yaml:"prefix"`
+	// Embedded is the loopback port of the embedded broker.
+	Embedded int `yaml:"embedded"`
+}
+
+// SourceConfig is the connector's source; exactly one kind.
+type SourceConfig struct {
+	// Database reads SQL tables through a mapping.
+	Database *database.Config `yaml:"database"`
+	// Timeout of all reads of one question. Default: 5s.
+	Timeout time.Duration `yaml:"timeout"`
+}
+
+// maxConfig bounds the configuration file.
+const maxConfig = 1 << 20
+
+// loadConfig reads and checks one peer's file. The error names the file, the line and the key.
+func loadConfig(file string) (*Config, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
+	if err != nil {
+		return nil, fmt.Errorf("configuration %s: %w", file, err)
+	}
+	if len(raw) > maxConfig {
+		return nil, fmt.Errorf("configuration %s: larger than %d bytes", file, maxConfig)
+	}
+	c := &Config{dir: filepath.Dir(file)}
+	if err := yaml.UnmarshalWithOptions(raw, c, yaml.DisallowUnknownField()); err != nil {
+		return nil, fmt.Errorf("configuration %s: %s", file, yaml.FormatError(err, false, false))
+	}
+	c.defaults()
+	if err := c.check(); err != nil {
+		return nil, fmt.Errorf("configuration %s: %w", file, err)
+	}
+	return c, nil
+}
+
+func (c *Config) defaults() {
+	if len(c.Group.Ports) == 0 {
+		c.Group.Ports = []int{443, 8443}
+	}
+	if c.Network.Audience == "" {
+		c.Network.Audience = "grensloos:" + string(c.Peer.ID)
+	}
+	if c.Kafka.Prefix == "" {
+		c.Kafka.Prefix = "grensloos." + string(c.Peer.ID)
+	}
+	if c.Manager.TokenTTL == 0 {
+		c.Manager.TokenTTL = 2 * time.Minute
+	}
+	if c.Manager.RetryStart == 0 {
+		c.Manager.RetryStart = time.Second
+	}
+	if c.Source != nil && c.Source.Timeout == 0 {
+		c.Source.Timeout = 5 * time.Second
+	}
+}
+
+// check returns all that is wrong at once, each with the key and the mend.
+func (c *Config) check() error {
+	var errs []error
+	bad := func(key, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s: %s", key, fmt.Sprintf(format, args...)))
+	}
+	if _, err := gateway.ParsePeerID(string(c.Peer.ID)); err != nil {
+		bad("peer.id", "%v", err)
+	}
+	if c.Peer.Name == "" {
+		bad("peer.name", "give the name in the certificate's subject O")
+	}
+	if _, err := gateway.ParseGroupID(string(c.Group.ID)); err != nil {
+		bad("group.id", "%v", err)
+	}
+	if c.Data == "" {
+		bad("data", "give a folder that this process owns")
+	}
+	if c.Certificate.Cert == "" || c.Certificate.Key == "" {
+		bad("certificate", "give cert and key")
+	}
+	if c.Network.Certificate.Cert == "" || c.Network.Certificate.Key == "" || c.Network.CA == "" {
+		bad("network", "give certificate.cert, certificate.key and ca: listeners on the own network speak TLS")
+	}
+	if c.Network.Issuer == "" || len(c.Network.IssuerKeys) == 0 {
+		bad("network", "give issuer and issuerKeys: callers on the own network are known by a JWT")
+	}
+	if len(c.Pseudonyms) == 0 {
+		bad("pseudonyms", "give at least one key file, such as {1: pseudonym.key}")
+	}
+	for key, listen := range map[string]string{
+		"manager.listen": c.Manager.Listen, "inway.listen": c.Inway.Listen, "outway.listen": c.Outway.Listen,
+		"bevraging.listen": c.Bevraging.Listen, "beheer.listen": c.Beheer.Listen,
+	} {
+		if _, _, err := net.SplitHostPort(listen); listen != "" && err != nil {
+			bad(key, "give host:port: %v", err)
+		}
+	}
+	if c.Manager.Listen == "" {
+		bad("manager.listen", "give host:port: without roles apart every peer runs its manager here")
+	}
+	c.checkAddress("manager.address", c.Manager.Address, true, bad)
+	c.checkAddress("inway.address", c.Inway.Address, c.Inway.Listen != "", bad)
+	if c.Manager.TokenTTL < time.Second || c.Manager.TokenTTL > 5*time.Minute {
+		bad("manager.tokenTTL", "between 1s and 5m")
+	}
+	for name, svc := range c.Inway.Services {
+		if _, err := gateway.ParseServiceName(string(name)); err != nil {
+			bad("inway.services", "%v", err)
+		}
+		u, err := url.Parse(svc.URL)
+		switch {
+		case name == serviceClientgegevens && svc.URL == "" && c.Source == nil:
+			bad("source", "the service clientgegevens needs one")
+		case name == serviceClientgegevens && svc.URL == "":
+		case err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.User != nil || u.RawQuery != "":
+			bad("inway.services."+string(name)+".url", "give http(s)://host:port without user or query")
+		}
+	}
+	seen := map[gateway.PeerID]bool{c.Peer.ID: true}
+	for i, n := range c.Peers {
+		key := "peers[" + strconv.Itoa(i) + "]"
+		if _, err := gateway.ParsePeerID(string(n.ID)); err != nil {
+			bad(key+".id", "%v", err)
+		} else if seen[n.ID] {
+			bad(key+".id", "stands twice, or is our own")
+		}
+		seen[n.ID] = true
+		c.checkAddress(key+".manager", n.Manager, true, bad)
+	}
+	if c.Source != nil && c.Source.Database == nil {
+		bad("source", "give database")
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Config) checkAddress(key, address string, required bool, bad func(key, format string, args ...any)) {
+	if address == "" && !required {
+		return
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "https" || u.Port() == "" || (u.Path != "" && u.Path != "/") {
+		bad(key, "give https://host:port")
+		return
+	}
+	if port, _ := strconv.Atoi(u.Port()); !(gateway.GroupRules{Ports: c.Group.Ports}).AllowsPort(port) {
+		bad(key, "port %s is not allowed by group.ports %v", u.Port(), c.Group.Ports)
+	}
+}
+
+// path makes a file name of the configuration absolute to the configuration's own folder.
+func (c *Config) path(name string) string {
+	if name == "" || filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(c.dir, name)
+}
+
+// dataPath is a file or folder below the data folder.
+func (c *Config) dataPath(name string) string { return filepath.Join(c.path(c.Data), name) }
+
+// serviceClientgegevens is the service that a gemeente's connector offers.
+const serviceClientgegevens gateway.ServiceName = "clientgegevens"

@@ -1,0 +1,39 @@
+# Everything a developer or operator runs here. `make` alone lists it.
+GO       ?= go
+BIN      := bin/grensloos
+TOOL     := $(GO) tool -modfile=tools.mod
+FUZZTIME ?= 20s
+
+.PHONY: help build demo test race lint fuzz bench ci clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+build: ## build bin/grensloos
+	@if [ ! -d "$$($(GO) env GOCACHE)" ] || [ ! -e $(BIN) ]; then echo "building grensloos (the first time takes about two minutes; packages are listed as they are built)"; fi
+	@$(GO) build -v -trimpath -o $(BIN) ./cmd/grensloos 2>&1 | awk '{n++; printf "\r\033[K  %d packages, %s", n, $$0; fflush()} END {if (n) print ""}'; test -x $(BIN)
+
+demo: build ## two peers on this machine: a question crosses one municipal border
+	@$(BIN) demo $(ARGS)
+
+test: ## all tests, on nothing but Go
+	$(GO) test ./...
+
+race: ## all tests under the race detector
+	$(GO) test -race ./...
+
+lint: ## golangci-lint with .golangci.yml
+	$(TOOL) golangci-lint run ./...
+
+fuzz: ## every fuzz target for FUZZTIME (20s)
+	@$(GO) test -list '^Fuzz' ./... | awk '/^Fuzz/ {f[++n]=$$1} /^ok/ {for (i=1;i<=n;i++) print $$2, f[i]; n=0}' | \
+	while read -r pkg target; do echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$pkg" || exit 1; done
+
+bench: ## all benchmarks; figures and what they mean stand in docs/performance.md
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+ci: ## what the continuous integration runs
+	bash .ci/run
+
+clean: ## remove what was built
+	rm -rf bin .demo

@@ -1,0 +1,339 @@
+package edge
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"math"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/lestrrat-go/jwx/v2/jwa"
+	"github.com/lestrrat-go/jwx/v2/jwk"
+	"github.com/lestrrat-go/jwx/v2/jws"
+
+	"github.com/grensloos/grensloos/gateway"
+	"github.com/grensloos/grensloos/gateway/jose"
+)
+
+// Caller is who calls on the own network, as a verified token says it.
+type Caller struct {
+	Subject     string
+	Rollen      []string
+	Organisatie gateway.PeerID
+	Token       string // the token itself, to hand on to another role of this peer; never to another peer, never to a log
+}
+
+// Has reports whether the caller has one of the roles.
+func (c Caller) Has(rollen ...string) bool {
+	return slices.ContainsFunc(rollen, func(rol string) bool { return slices.Contains(c.Rollen, rol) })
+}
+
+// Issuers says whose tokens are accepted on the own network. All fields are needed, of Keys and JWKS at least one.
+type Issuers struct {
+	Issuer      string             // iss, exactly
+	Audience    string             // must be among aud
+	Keys        []crypto.PublicKey // RSA of 2048 bits or more, ECDSA P-256, P-384 or P-521
+	JWKS        []byte             // the same as a JWK set (RFC 7517)
+	Organisatie gateway.PeerID     // organisatie, exactly: the peer itself
+}
+
+// The bounds of a token of the own network. A clock that is behind may see a token up to Skew before its nbf; exp is exact.
+const (
+	maxTokenBytes  = 8 << 10
+	maxTokenCache  = 10_000
+	Skew           = 10 * time.Second
+	minRSAKeyBytes = 256
+)
+
+// Verifier verifies the JWT of the own network (RFC 7519): iss, aud, exp, nbf, sub, rol, organisatie, signed with an algorithm
+// that fits the issuer's key: RS256/384/512 or ES256/384/512. Verified tokens are kept by SHA-256 until exp.
+type Verifier struct {
+	cfg  Issuers
+	keys []crypto.PublicKey
+	now  func() time.Time
+
+	mu    sync.RWMutex // guards cache
+	cache map[[sha256.Size]byte]verified
+}
+
+type verified struct {
+	caller Caller
+	exp    time.Time
+}
+
+// NewVerifier checks the configuration; the error names the field.
+func NewVerifier(cfg Issuers, now func() time.Time) (*Verifier, error) {
+	if cfg.Issuer == "" || cfg.Audience == "" {
+		return nil, gateway.Errorf(gateway.Invalid, "jwt issuer and audience: give both")
+	}
+	if _, err := gateway.ParsePeerID(string(cfg.Organisatie)); err != nil {
+		return nil, gateway.Wrap(gateway.Invalid, err, "jwt organisatie")
+	}
+	keys := slices.Clone(cfg.Keys)
+	if len(cfg.JWKS) > 0 {
+		set, err := jwk.Parse(cfg.JWKS)
+		if err != nil {
+			return nil, gateway.Wrap(gateway.Invalid, err, "jwt jwks: give a JWK set")
+		}
+		for i := range set.Len() {
+			key, _ := set.Key(i)
+			var raw any
+			if err := key.Raw(&raw); err != nil {
+				return nil, gateway.Wrap(gateway.Invalid, err, "jwt jwks")
+			}
+			keys = append(keys, raw)
+		}
+	}
+	for i, key := range keys {
+		if len(algorithms(key)) == 0 {
+			return nil, gateway.Errorf(gateway.Invalid, "jwt key %d: give a public RSA key of at least 2048 bits, or ECDSA on P-256, P-384 or P-521", i+1)
+		}
+	}
+	if len(keys) == 0 {
+		return nil, gateway.Errorf(gateway.Invalid, "jwt keys: give at least one key of the issuer")
+	}
+	if now == nil {
+		now = time.Now
+	}
+	return &Verifier{cfg: cfg, keys: keys, now: now, cache: map[[sha256.Size]byte]verified{}}, nil
+}
+
+func algorithms(key crypto.PublicKey) []jwa.SignatureAlgorithm {
+	switch k := key.(type) {
+	case *rsa.PublicKey:
+		if k.Size() >= minRSAKeyBytes {
+			return []jwa.SignatureAlgorithm{jwa.RS256, jwa.RS384, jwa.RS512}
+		}
+	case *ecdsa.PublicKey:
+		switch k.Curve {
+		case elliptic.P256():
+			return []jwa.SignatureAlgorithm{jwa.ES256}
+		case elliptic.P384():
+			return []jwa.SignatureAlgorithm{jwa.ES384}
+		case elliptic.P521():
+			return []jwa.SignatureAlgorithm{jwa.ES512}
+		}
+	}
+	return nil
+}
+
+// Caller verifies the token in the Authorization header. The error is of kind Denied with CodeUnauthenticated (401) and says
+// which claim is wrong.
+func (v *Verifier) Caller(r *http.Request) (Caller, error) {
+	values := r.Header["Authorization"]
+	if len(values) != 1 {
+		return Caller{}, unauthenticated("Authorization: send one bearer token")
+	}
+	return v.Verify(Bearer(values[0], false))
+}
+
+// Verify verifies a token itself, for those who find it elsewhere.
+func (v *Verifier) Verify(compact string) (Caller, error) {
+	if compact == "" {
+		return Caller{}, unauthenticated("Authorization: send one bearer token")
+	}
+	if len(compact) > maxTokenBytes {
+		return Caller{}, unauthenticated("token: larger than %d bytes", maxTokenBytes)
+	}
+	now := v.now()
+	sum := sha256.Sum256([]byte(compact))
+	v.mu.RLock()
+	known, ok := v.cache[sum]
+	v.mu.RUnlock()
+	if !ok {
+		var err error
+		if known, err = v.verify(compact, now); err != nil {
+			return Caller{}, err
+		}
+		v.keep(sum, known, now)
+	}
+	if !now.Before(known.exp) {
+		return Caller{}, unauthenticated("token exp: expired")
+	}
+	return known.caller, nil
+}
+
+func (v *Verifier) keep(sum [sha256.Size]byte, k verified, now time.Time) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if len(v.cache) >= maxTokenCache {
+		for s, old := range v.cache {
+			if !now.Before(old.exp) {
+				delete(v.cache, s)
+			}
+		}
+		if len(v.cache) >= maxTokenCache {
+			clear(v.cache)
+		}
+	}
+	v.cache[sum] = k
+}
+
+type tokenHeader struct {
+	Alg  string          `json:"alg"`
+	Typ  string          `json:"typ"`
+	Crit json.RawMessage `json:"crit"`
+}
+
+type tokenClaims struct {
+	Iss         string          `json:"iss"`
+	Aud         json.RawMessage `json:"aud"`
+	Exp         *float64        `json:"exp"`
+	Nbf         *float64        `json:"nbf"`
+	Sub         string          `json:"sub"`
+	Rol         []string        `json:"rol"`
+	Organisatie gateway.PeerID  `json:"organisatie"`
+}
+
+func (v *Verifier) verify(compact string, now time.Time) (verified, error) {
+	parts := strings.Split(compact, ".")
+	if len(parts) != 3 {
+		return verified{}, unauthenticated("token: not a compact JWS")
+	}
+	var header tokenHeader
+	if err := decodePart(parts[0], &header); err != nil {
+		return verified{}, unauthenticated("token header: not strict JSON")
+	}
+	switch {
+	case len(header.Crit) > 0:
+		return verified{}, unauthenticated("token crit: not supported")
+	case header.Typ != "" && !strings.EqualFold(header.Typ, "JWT") && !strings.EqualFold(header.Typ, "at+jwt"):
+		return verified{}, unauthenticated("token typ: want JWT")
+	}
+	payload, ok := v.payload(compact, header.Alg)
+	if !ok {
+		return verified{}, unauthenticated("token signature: not of the issuer, or its algorithm is not allowed")
+	}
+	var c tokenClaims
+	if err := jose.Decode(payload, &c, jose.AllowUnknown()); err != nil {
+		return verified{}, unauthenticated("token claims: not strict JSON of the right types")
+	}
+	exp, expOK := seconds(c.Exp)
+	nbf, nbfOK := seconds(c.Nbf)
+	switch {
+	case c.Iss != v.cfg.Issuer:
+		return verified{}, unauthenticated("token iss: another issuer")
+	case !hasAudience(c.Aud, v.cfg.Audience):
+		return verified{}, unauthenticated("token aud: meant for another receiver")
+	case c.Exp == nil || !expOK:
+		return verified{}, unauthenticated("token exp: missing")
+	case !now.Before(exp):
+		return verified{}, unauthenticated("token exp: expired")
+	case c.Nbf != nil && (!nbfOK || now.Add(Skew).Before(nbf)):
+		return verified{}, unauthenticated("token nbf: not valid yet")
+	case c.Sub == "" || len(c.Sub) > 255:
+		return verified{}, unauthenticated("token sub: missing or longer than 255")
+	case len(c.Rol) == 0 || slices.Contains(c.Rol, ""):
+		return verified{}, unauthenticated("token rol: missing or empty")
+	case c.Organisatie != v.cfg.Organisatie:
+		return verified{}, unauthenticated("token organisatie: another organisation than this peer")
+	}
+	caller := Caller{Subject: c.Sub, Rollen: c.Rol, Organisatie: c.Organisatie, Token: compact}
+	return verified{caller: caller, exp: exp}, nil
+}
+
+// payload returns the payload if one of the issuer's keys verifies it under an algorithm that belongs to that key.
+func (v *Verifier) payload(compact, alg string) ([]byte, bool) {
+	for _, key := range v.keys {
+		for _, allowed := range algorithms(key) {
+			if allowed.String() != alg {
+				continue
+			}
+			if payload, err := jws.Verify([]byte(compact), jws.WithKey(allowed, key)); err == nil {
+				return payload, true
+			}
+		}
+	}
+	return nil, false
+}
+
+func decodePart(part string, into any) error {
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(part)
+	if err != nil {
+		return err
+	}
+	return jose.Decode(raw, into, jose.AllowUnknown())
+}
+
+func hasAudience(raw json.RawMessage, want string) bool {
+	var one string
+	if json.Unmarshal(raw, &one) == nil {
+		return one == want
+	}
+	var many []string
+	return json.Unmarshal(raw, &many) == nil && slices.Contains(many, want)
+}
+
+// seconds reads a NumericDate; ok is false if there is none, or it lies outside what a clock can mean.
+func seconds(n *float64) (t time.Time, ok bool) {
+	if n == nil || math.IsNaN(*n) || *n < 0 || *n > 1<<40 {
+		return time.Time{}, false
+	}
+	return time.Unix(int64(*n), 0), true
+}
+
+func unauthenticated(format string, args ...any) error {
+	return gateway.WithCode(gateway.Denied, CodeUnauthenticated, format, args...)
+}
+
+// Require lets only verified callers through who have one of the roles (none given: any role), and puts the Caller into the
+// context.
+func (v *Verifier) Require(rollen ...string) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			caller, err := v.Caller(r)
+			if err == nil && len(rollen) > 0 && !caller.Has(rollen...) {
+				err = gateway.WithCode(gateway.Denied, CodeRole, "rol: this needs one of %s", strings.Join(rollen, ", "))
+			}
+			if err != nil {
+				WriteProblem(w, r, err)
+				return
+			}
+			next.ServeHTTP(w, r.WithContext(withCaller(r.Context(), caller)))
+		})
+	}
+}
+
+// Claims of a token that IssueJWT makes.
+type Claims struct {
+	Issuer      string
+	Audience    string
+	Subject     string
+	Rollen      []string
+	Organisatie gateway.PeerID
+}
+
+// IssueJWT makes a token of the own network, for `grensloos token` and tests. ttl is at most 12 hours.
+func IssueJWT(key crypto.Signer, c Claims, now time.Time, ttl time.Duration) (string, error) {
+	if c.Issuer == "" || c.Audience == "" || c.Subject == "" || len(c.Rollen) == 0 || c.Organisatie == "" {
+		return "", gateway.Errorf(gateway.Invalid, "token: give issuer, audience, subject, rol and organisatie")
+	}
+	if ttl <= 0 || ttl > 12*time.Hour {
+		return "", gateway.Errorf(gateway.Invalid, "token ttl: give more than 0 and at most 12h")
+	}
+	algs := algorithms(key.Public())
+	if len(algs) == 0 {
+		return "", gateway.Errorf(gateway.Invalid, "token key: give RSA of at least 2048 bits, or ECDSA on P-256, P-384 or P-521")
+	}
+	payload, err := json.Marshal(map[string]any{
+		"iss": c.Issuer, "aud": c.Audience, "sub": c.Subject, "rol": c.Rollen, "organisatie": c.Organisatie,
+		"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(ttl).Unix(), "jti": gateway.NewUUID(now),
+	})
+	if err != nil {
+		return "", err
+	}
+	headers := jws.NewHeaders()
+	if err := headers.Set(jws.TypeKey, "JWT"); err != nil {
+		return "", err
+	}
+	signed, err := jws.Sign(payload, jws.WithKey(algs[0], key, jws.WithProtectedHeaders(headers)))
+	return string(signed), err
+}

@@ -93,7 +93,7 @@ func ProblemOf(err error) *Problem {
 	case gateway.Internal:
 		p.Detail = "Er ging aan deze kant iets mis. De beheerder vindt het in het logboek."
 	case gateway.Hidden, gateway.NotFound:
-		p.Detail = "Er is niets op dit adres."
+		p.Detail = "Hier is niets te vinden."
 	case gateway.Invalid, gateway.Denied, gateway.Conflict, gateway.Unavailable:
 		p.Detail = shown(err)
 		p.Code = gateway.CodeOf(err)

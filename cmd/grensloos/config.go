@@ -20,22 +20,23 @@ import (
 )
 
 // Config is the one file of one peer. File names in it are relative to the file itself. An unknown key is an error with its line.
+// Keys are Dutch, but for the terms of FSC and of JWT.
 // Each section's struct stands in the package that it configures; what belongs to no package stands here.
 type Config struct {
 	// Peer is who we are; it must equal what the group certificate says.
 	Peer PeerConfig `yaml:"peer"`
 	// Data is the folder of this process: journal, database, embedded broker. One process at a time owns it.
-	Data string `yaml:"data"`
+	Data string `yaml:"map"`
 	// Demo accepts fictitious persons only: a BSN outside 999000000-999999999 is refused everywhere.
 	Demo bool `yaml:"demo"`
 	// Group holds the group rules and the trust anchors that all peers of the group share.
 	Group GroupConfig `yaml:"group"`
 	// Certificate is our certificate under the group's trust anchor; manager, inway and outway use it.
-	Certificate KeyPair `yaml:"certificate"`
+	Certificate KeyPair `yaml:"certificaat"`
 	// Network is our own network: who may call outway, bevraging and beheer.
-	Network NetworkConfig `yaml:"network"`
+	Network NetworkConfig `yaml:"netwerk"`
 	// Pseudonyms are the keys under which a BSN becomes a pseudonym: version to file, each file 32 bytes or more, mode 0600.
-	Pseudonyms map[int]string `yaml:"pseudonyms"`
+	Pseudonyms map[int]string `yaml:"pseudoniemen"`
 	// Manager, Inway, Outway, Bevraging and Beheer are the roles. A role without a listen address does not run.
 	Manager   ManagerConfig  `yaml:"manager"`
 	Inway     InwayConfig    `yaml:"inway"`
@@ -45,13 +46,13 @@ type Config struct {
 	// Peers are the other peers of the group and where their managers listen, as long as there is no directory.
 	Peers []NeighbourConfig `yaml:"peers"`
 	// Policies says where local policy stands.
-	Policies PoliciesConfig `yaml:"policies"`
+	Policies PoliciesConfig `yaml:"beleid"`
 	// Journal is the write-ahead log of audit records.
-	Journal journal.Config `yaml:"journal"`
+	Journal journal.Config `yaml:"journaal"`
 	// Kafka is the broker that audit records are shipped to; without brokers an embedded one runs in this process.
 	Kafka KafkaConfig `yaml:"kafka"`
 	// Source is the gemeente's own system that the service clientgegevens reads.
-	Source *SourceConfig `yaml:"source"`
+	Source *SourceConfig `yaml:"bron"`
 
 	dir string // folder of the file
 }
@@ -61,7 +62,7 @@ type PeerConfig struct {
 	// ID is our OIN: 20 digits.
 	ID gateway.PeerID `yaml:"id"`
 	// Name is our name as in the certificate's subject O.
-	Name string `yaml:"name"`
+	Name string `yaml:"naam"`
 }
 
 // GroupConfig holds what FSC Core lets a group decide.
@@ -69,21 +70,21 @@ type GroupConfig struct {
 	// ID is the Group ID, such as "midden-twente.example".
 	ID gateway.GroupID `yaml:"id"`
 	// Ports on which peers may listen. FSC Core: 443 and 8443, the default; a demo group names loopback ports.
-	Ports []int `yaml:"ports"`
+	Ports []int `yaml:"poorten"`
 	// Trust names the anchors and revocation lists.
-	Trust certs.Config `yaml:"trust"`
+	Trust certs.Config `yaml:"vertrouwen"`
 }
 
 // KeyPair names two PEM files: the certificate with its chain below the anchor, and its private key (mode 0600).
 type KeyPair struct {
-	Cert string `yaml:"cert"`
-	Key  string `yaml:"key"`
+	Cert string `yaml:"certificaat"`
+	Key  string `yaml:"sleutel"`
 }
 
 // NetworkConfig is the own network: TLS under the peer's internal CA, callers known by a JWT.
 type NetworkConfig struct {
 	// Certificate is what outway, bevraging and beheer show; it stands under CA.
-	Certificate KeyPair `yaml:"certificate"`
+	Certificate KeyPair `yaml:"certificaat"`
 	// CA is the internal CA's certificate; the command line trusts it and nothing else.
 	CA string `yaml:"ca"`
 	// Issuer is the `iss` that a caller's JWT must have.
@@ -91,36 +92,36 @@ type NetworkConfig struct {
 	// Audience is the `aud` that a caller's JWT must have. Default: "grensloos:<peer id>".
 	Audience string `yaml:"audience"`
 	// IssuerKeys are PEM files with the issuer's public keys.
-	IssuerKeys []string `yaml:"issuerKeys"`
+	IssuerKeys []string `yaml:"issuerSleutels"`
 	// IssuerKey is the issuer's private key. Only for `grensloos token` on one machine; a real issuer keeps its own.
-	IssuerKey string `yaml:"issuerKey"`
+	IssuerKey string `yaml:"issuerSleutel"`
 }
 
 // ListenerConfig is an address on which a role listens.
 type ListenerConfig struct {
 	// Listen is host:port, such as "127.0.0.1:8443". Empty: the role does not run.
-	Listen string `yaml:"listen"`
+	Listen string `yaml:"luister"`
 }
 
 // ManagerConfig is the manager's section.
 type ManagerConfig struct {
 	// Listen is host:port on the group side.
-	Listen string `yaml:"listen"`
+	Listen string `yaml:"luister"`
 	// Address is where other peers reach our manager: an https URL with a port that the group allows.
-	Address string `yaml:"address"`
+	Address string `yaml:"adres"`
 	// TokenTTL is how long an access token lives, at most 5 minutes. Default: 2m.
-	TokenTTL time.Duration `yaml:"tokenTTL"`
+	TokenTTL time.Duration `yaml:"tokenGeldig"`
 	// RetryStart is the first pause before a signature that did not reach a peer is sent again; it doubles up to 300 s.
 	// Default: 1s.
-	RetryStart time.Duration `yaml:"retryStart"`
+	RetryStart time.Duration `yaml:"herhaalStart"`
 }
 
 // InwayConfig is the inway's section.
 type InwayConfig struct {
 	// Listen is host:port on the group side.
-	Listen string `yaml:"listen"`
+	Listen string `yaml:"luister"`
 	// Address is where other peers reach our inway: an https URL with a port that the group allows. It is the token's `aud`.
-	Address string `yaml:"address"`
+	Address string `yaml:"adres"`
 	// Services that we offer, by name. The service `clientgegevens` is our own connector and needs a source, no url.
 	Services map[gateway.ServiceName]ServiceConfig `yaml:"services"`
 }
@@ -140,7 +141,7 @@ type NeighbourConfig struct {
 	// ID is the peer's OIN.
 	ID gateway.PeerID `yaml:"id"`
 	// Name is for people.
-	Name string `yaml:"name"`
+	Name string `yaml:"naam"`
 	// Manager is the https URL of its manager.
 	Manager string `yaml:"manager"`
 	// Gemeentecode is the four digits of table 33, if the peer is a gemeente.
@@ -150,9 +151,9 @@ type NeighbourConfig struct {
 // PoliciesConfig is the policy section.
 type PoliciesConfig struct {
 	// Local is a folder with local Rego, which only denies or removes fields. Empty: none.
-	Local string `yaml:"local"`
+	Local string `yaml:"lokaal"`
 	// Catalogue is a folder with purposes that replaces the built-in catalogue. Empty: the built-in one.
-	Catalogue string `yaml:"catalogue"`
+	Catalogue string `yaml:"catalogus"`
 }
 
 // KafkaConfig says where audit records are shipped.
@@ -162,7 +163,7 @@ type KafkaConfig struct {
 	// Prefix of the topics. Default: "grensloos.<peer id>".
 	Prefix string `yaml:"prefix"`
 	// Embedded is the loopback port of the embedded broker.
-	Embedded int `yaml:"embedded"`
+	Embedded int `yaml:"ingebouwd"`
 }
 
 // SourceConfig is the connector's source; exactly one kind.
@@ -170,7 +171,7 @@ type SourceConfig struct {
 	// Database reads SQL tables through a mapping.
 	Database *database.Config `yaml:"database"`
 	// Timeout of all reads of one question. Default: 5s.
-	Timeout time.Duration `yaml:"timeout"`
+	Timeout time.Duration `yaml:"wachttijd"`
 }
 
 // maxConfig bounds the configuration file.
@@ -232,41 +233,41 @@ func (c *Config) check() error {
 		bad("peer.id", "%v", err)
 	}
 	if c.Peer.Name == "" {
-		bad("peer.name", "give the name in the certificate's subject O")
+		bad("peer.naam", "give the name in the certificate's subject O")
 	}
 	if _, err := gateway.ParseGroupID(string(c.Group.ID)); err != nil {
 		bad("group.id", "%v", err)
 	}
 	if c.Data == "" {
-		bad("data", "give a folder that this process owns")
+		bad("map", "give a folder that this process owns")
 	}
 	if c.Certificate.Cert == "" || c.Certificate.Key == "" {
-		bad("certificate", "give cert and key")
+		bad("certificaat", "give certificaat and sleutel")
 	}
 	if c.Network.Certificate.Cert == "" || c.Network.Certificate.Key == "" || c.Network.CA == "" {
-		bad("network", "give certificate.cert, certificate.key and ca: listeners on the own network speak TLS")
+		bad("netwerk", "give certificaat.certificaat, certificaat.sleutel and ca: listeners on the own network speak TLS")
 	}
 	if c.Network.Issuer == "" || len(c.Network.IssuerKeys) == 0 {
-		bad("network", "give issuer and issuerKeys: callers on the own network are known by a JWT")
+		bad("netwerk", "give issuer and issuerSleutels: callers on the own network are known by a JWT")
 	}
 	if len(c.Pseudonyms) == 0 {
-		bad("pseudonyms", "give at least one key file, such as {1: pseudonym.key}")
+		bad("pseudoniemen", "give at least one key file, such as {1: pseudonym.key}")
 	}
 	for key, listen := range map[string]string{
-		"manager.listen": c.Manager.Listen, "inway.listen": c.Inway.Listen, "outway.listen": c.Outway.Listen,
-		"bevraging.listen": c.Bevraging.Listen, "beheer.listen": c.Beheer.Listen,
+		"manager.luister": c.Manager.Listen, "inway.luister": c.Inway.Listen, "outway.luister": c.Outway.Listen,
+		"bevraging.luister": c.Bevraging.Listen, "beheer.luister": c.Beheer.Listen,
 	} {
 		if _, _, err := net.SplitHostPort(listen); listen != "" && err != nil {
 			bad(key, "give host:port: %v", err)
 		}
 	}
 	if c.Manager.Listen == "" {
-		bad("manager.listen", "give host:port: without roles apart every peer runs its manager here")
+		bad("manager.luister", "give host:port: without roles apart every peer runs its manager here")
 	}
-	c.checkAddress("manager.address", c.Manager.Address, true, bad)
-	c.checkAddress("inway.address", c.Inway.Address, c.Inway.Listen != "", bad)
+	c.checkAddress("manager.adres", c.Manager.Address, true, bad)
+	c.checkAddress("inway.adres", c.Inway.Address, c.Inway.Listen != "", bad)
 	if c.Manager.TokenTTL < time.Second || c.Manager.TokenTTL > 5*time.Minute {
-		bad("manager.tokenTTL", "between 1s and 5m")
+		bad("manager.tokenGeldig", "between 1s and 5m")
 	}
 	for name, svc := range c.Inway.Services {
 		if _, err := gateway.ParseServiceName(string(name)); err != nil {
@@ -275,7 +276,7 @@ func (c *Config) check() error {
 		u, err := url.Parse(svc.URL)
 		switch {
 		case name == serviceClientgegevens && svc.URL == "" && c.Source == nil:
-			bad("source", "the service clientgegevens needs one")
+			bad("bron", "the service clientgegevens needs one")
 		case name == serviceClientgegevens && svc.URL == "":
 		case err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.User != nil || u.RawQuery != "":
 			bad("inway.services."+string(name)+".url", "give http(s)://host:port without user or query")
@@ -293,7 +294,7 @@ func (c *Config) check() error {
 		c.checkAddress(key+".manager", n.Manager, true, bad)
 	}
 	if c.Source != nil && c.Source.Database == nil {
-		bad("source", "give database")
+		bad("bron", "give database")
 	}
 	return errors.Join(errs...)
 }
@@ -308,7 +309,7 @@ func (c *Config) checkAddress(key, address string, required bool, bad func(key, 
 		return
 	}
 	if port, _ := strconv.Atoi(u.Port()); !(gateway.GroupRules{Ports: c.Group.Ports}).AllowsPort(port) {
-		bad(key, "port %s is not allowed by group.ports %v", u.Port(), c.Group.Ports)
+		bad(key, "port %s is not allowed by group.poorten %v", u.Port(), c.Group.Ports)
 	}
 }
 

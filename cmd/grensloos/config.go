@@ -17,6 +17,9 @@ import (
 	"github.com/grensloos/grensloos/connectors/database"
 	"github.com/grensloos/grensloos/gateway"
 	"github.com/grensloos/grensloos/gateway/audit/journal"
+	"github.com/grensloos/grensloos/gateway/audit/kafka"
+	"github.com/grensloos/grensloos/gateway/store"
+	"github.com/grensloos/grensloos/policies"
 )
 
 // Config is the one file of one peer. File names in it are relative to the file itself. An unknown key is an error with its line.
@@ -46,15 +49,13 @@ type Config struct {
 	// Peers are the other peers of the group and where their managers listen, as long as there is no directory.
 	Peers []NeighbourConfig `yaml:"peers"`
 	// Policies says where local policy stands.
-	Policies PoliciesConfig `yaml:"beleid"`
-	// Journal is the write-ahead log of audit records.
-	Journal journal.Config `yaml:"journaal"`
-	// Kafka is the broker that audit records are shipped to; without brokers an embedded one runs in this process.
-	Kafka KafkaConfig `yaml:"kafka"`
+	Policies policies.Config `yaml:"beleid"`
+	// Store is where contracts and consents are kept. Default: state.db in the data folder.
+	Store store.Config `yaml:"opslag"`
+	// Audit is where audit records go: the write-ahead journal, and the Kafka that it is shipped to.
+	Audit AuditConfig `yaml:"audit"`
 	// Source is the gemeente's own system that the service clientgegevens reads.
 	Source *SourceConfig `yaml:"bron"`
-
-	dir string // folder of the file
 }
 
 // PeerConfig names this peer.
@@ -148,22 +149,14 @@ type NeighbourConfig struct {
 	Gemeentecode string `yaml:"gemeentecode"`
 }
 
-// PoliciesConfig is the policy section.
-type PoliciesConfig struct {
-	// Local is a folder with local Rego, which only denies or removes fields. Empty: none.
-	Local string `yaml:"lokaal"`
-	// Catalogue is a folder with purposes that replaces the built-in catalogue. Empty: the built-in one.
-	Catalogue string `yaml:"catalogus"`
-}
-
-// KafkaConfig says where audit records are shipped.
-type KafkaConfig struct {
-	// Brokers are host:port of an Apache Kafka cluster. Empty: an embedded broker.
-	Brokers []string `yaml:"brokers"`
-	// Prefix of the topics. Default: "grensloos.<peer id>".
-	Prefix string `yaml:"prefix"`
-	// Embedded is the loopback port of the embedded broker.
-	Embedded int `yaml:"ingebouwd"`
+// AuditConfig is the audit section.
+type AuditConfig struct {
+	// Journal is the write-ahead log of audit records. Default: the folder journal in the data folder.
+	Journal journal.Config `yaml:"journaal"`
+	// Kafka is the cluster that the journal is shipped to. Without brokers an embedded one runs in this process.
+	Kafka kafka.Config `yaml:"kafka"`
+	// Embedded is the embedded broker. Default: the folder kafka in the data folder, any free loopback port.
+	Embedded kafka.BrokerConfig `yaml:"ingebouwd"`
 }
 
 // SourceConfig is the connector's source; exactly one kind.
@@ -191,7 +184,7 @@ func loadConfig(file string) (*Config, error) {
 	if len(raw) > maxConfig {
 		return nil, fmt.Errorf("configuration %s: larger than %d bytes", file, maxConfig)
 	}
-	c := &Config{dir: filepath.Dir(file)}
+	c := &Config{}
 	if err := yaml.UnmarshalWithOptions(raw, c, yaml.DisallowUnknownField()); err != nil {
 		return nil, fmt.Errorf("configuration %s: %s", file, yaml.FormatError(err, false, false))
 	}
@@ -199,6 +192,7 @@ func loadConfig(file string) (*Config, error) {
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("configuration %s: %w", file, err)
 	}
+	c.resolve(filepath.Dir(file))
 	return c, nil
 }
 
@@ -209,8 +203,8 @@ func (c *Config) defaults() {
 	if c.Network.Audience == "" {
 		c.Network.Audience = "grensloos:" + string(c.Peer.ID)
 	}
-	if c.Kafka.Prefix == "" {
-		c.Kafka.Prefix = "grensloos." + string(c.Peer.ID)
+	if c.Audit.Kafka.TopicPrefix == "" {
+		c.Audit.Kafka.TopicPrefix = "grensloos." + string(c.Peer.ID)
 	}
 	if c.Manager.TokenTTL == 0 {
 		c.Manager.TokenTTL = 2 * time.Minute
@@ -313,16 +307,40 @@ func (c *Config) checkAddress(key, address string, required bool, bad func(key, 
 	}
 }
 
-// path makes a file name of the configuration absolute to the configuration's own folder.
-func (c *Config) path(name string) string {
-	if name == "" || filepath.IsAbs(name) {
-		return name
+// resolve makes every file name absolute to the configuration's own folder, and fills in those below the data folder.
+func (c *Config) resolve(dir string) {
+	abs := func(names ...*string) {
+		for _, name := range names {
+			if *name != "" && !filepath.IsAbs(*name) {
+				*name = filepath.Join(dir, *name)
+			}
+		}
 	}
-	return filepath.Join(c.dir, name)
+	abs(&c.Data, &c.Certificate.Cert, &c.Certificate.Key, &c.Network.Certificate.Cert, &c.Network.Certificate.Key, &c.Network.CA,
+		&c.Network.IssuerKey, &c.Policies.Lokaal, &c.Policies.Catalogus, &c.Store.Pad, &c.Audit.Journal.Dir, &c.Audit.Embedded.Dir,
+		&c.Audit.Kafka.TLS.CA, &c.Audit.Kafka.TLS.Cert, &c.Audit.Kafka.TLS.Key, &c.Audit.Kafka.SASL.PasswordFile)
+	for _, list := range [][]string{c.Group.Trust.Ankers, c.Group.Trust.CRLs, c.Network.IssuerKeys} {
+		for i := range list {
+			abs(&list[i])
+		}
+	}
+	for version, name := range c.Pseudonyms {
+		abs(&name)
+		c.Pseudonyms[version] = name
+	}
+	for name, service := range c.Inway.Services {
+		abs(&service.CA)
+		c.Inway.Services[name] = service
+	}
+	if c.Source != nil && c.Source.Database != nil {
+		abs(&c.Source.Database.Bestand, &c.Source.Database.Mapping)
+	}
+	for name, fallback := range map[*string]string{&c.Store.Pad: "state.db", &c.Audit.Journal.Dir: "journal", &c.Audit.Embedded.Dir: "kafka"} {
+		if *name == "" {
+			*name = filepath.Join(c.Data, fallback)
+		}
+	}
 }
-
-// dataPath is a file or folder below the data folder.
-func (c *Config) dataPath(name string) string { return filepath.Join(c.path(c.Data), name) }
 
 // serviceClientgegevens is the service that a gemeente's connector offers.
 const serviceClientgegevens gateway.ServiceName = "clientgegevens"

@@ -3,6 +3,7 @@ package bevolking
 import (
 	"context"
 	"database/sql"
+	_ "embed"
 	"errors"
 	"fmt"
 	"time"
@@ -52,6 +53,11 @@ CREATE INDEX contact_client ON contact (clientnr);
 CREATE TABLE kenmerk (fictief TEXT NOT NULL) STRICT;
 INSERT INTO kenmerk VALUES ('deze gegevens zijn fictief');
 `
+
+// Mapping maps these tables to the common schema.
+//
+//go:embed mapping.yaml
+var Mapping []byte
 
 // WriteSQLite writes the persons into a new SQLite file.
 func WriteSQLite(ctx context.Context, file string, personen []Persoon, peildatum time.Time) (err error) {

@@ -40,7 +40,7 @@ type Attribuut string
 // The beslisattributen.
 const (
 	Geheimhouding Attribuut = "geheimhouding" // the person's data may not be given to just anyone (BRP 07.70.10 not 0)
-	Leeftijd      Attribuut = "leeftijd"      // from the date of birth
+	Geboortedatum Attribuut = "geboortedatum" // decides the age; the date itself never leaves as one
 )
 
 // Sleutel is what the first read found. It is good for one question to the source that gave it.
@@ -106,4 +106,4 @@ const (
 )
 
 // ErrGeenGegevens says that the source answered and does not know the person.
-var ErrGeenGegevens error = &gateway.Error{Kind: gateway.NotFound, Code: CodeGeenGegevens, Message: "bron: kent deze persoon niet"}
+var ErrGeenGegevens error = &gateway.Error{Kind: gateway.NotFound, Code: CodeGeenGegevens, Message: "source: does not know this person"}

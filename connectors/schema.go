@@ -108,24 +108,25 @@ func (s *Schema) Valideer(v gateway.Velden) error {
 	for _, dienst := range v.Diensten() {
 		d, ok := s.Diensten[dienst]
 		if !ok {
-			return gateway.Errorf(gateway.Invalid, "velden: onbekende dienst %.40q; kies uit %s", dienst, opsomming(s.Diensten))
+			return gateway.Errorf(gateway.Invalid, "velden: unknown dienst %.40q; choose from %s", dienst, Namen(s.Diensten))
 		}
 		if len(v[dienst]) == 0 {
-			return gateway.Errorf(gateway.Invalid, "velden.%s: noem minstens één veld uit %s", dienst, opsomming(d.Velden))
+			return gateway.Errorf(gateway.Invalid, "velden.%s: name at least one of %s", dienst, Namen(d.Velden))
 		}
 		for i, veld := range v[dienst] {
 			if _, ok := d.Velden[veld]; !ok {
-				return gateway.Errorf(gateway.Invalid, "velden.%s[%d]: onbekend veld %.40q; kies uit %s", dienst, i, veld, opsomming(d.Velden))
+				return gateway.Errorf(gateway.Invalid, "velden.%s[%d]: unknown veld %.40q; choose from %s", dienst, i, veld, Namen(d.Velden))
 			}
 			if slices.Contains(v[dienst][:i], veld) {
-				return gateway.Errorf(gateway.Invalid, "velden.%s[%d]: %s staat er twee keer", dienst, i, veld)
+				return gateway.Errorf(gateway.Invalid, "velden.%s[%d]: %s stands twice", dienst, i, veld)
 			}
 		}
 	}
 	return nil
 }
 
-func opsomming[K ~string, V any](m map[K]V) string {
+// Namen lists the keys of a map, sorted, for people.
+func Namen[K ~string, V any](m map[K]V) string {
 	var names []string
 	for _, k := range slices.Sorted(maps.Keys(m)) {
 		names = append(names, string(k))

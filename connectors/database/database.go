@@ -11,8 +11,20 @@ package database
 
 import (
 	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
 	"time"
 
+	"github.com/grensloos/grensloos/connectors"
 	"github.com/grensloos/grensloos/gateway"
 )
 
@@ -38,10 +50,315 @@ type Options struct {
 	Now func() time.Time
 }
 
+// maxRijen bounds the rows of one person in one dienst; more is an error, never a shorter answer.
+const maxRijen = 500
+
 // Source is a database behind a mapping.
-type Source struct{}
+type Source struct {
+	db        *sql.DB
+	m         *mapping
+	schema    *connectors.Schema
+	now       func() time.Time
+	wachttijd time.Duration
+
+	statements sync.Map // text of a statement to its *sql.Stmt; as many as there are sets of fields that were asked
+}
+
+var _ connectors.Source = (*Source)(nil)
 
 // Open reads the mapping, opens the database read-only and compares the two. It fails on any finding of Ernst fout.
 func Open(ctx context.Context, cfg Config, opts Options) (*Source, error) {
-	return nil, gateway.Errorf(gateway.Unavailable, "database: not yet")
+	s, err := open(cfg, opts)
+	if err != nil {
+		return nil, err
+	}
+	findings, err := s.structuur(ctx)
+	for _, b := range findings {
+		if b.Ernst == connectors.Fout {
+			err = errors.Join(err, defect{b.Bestand, b.Regel, b.Tekst})
+		}
+	}
+	if err != nil {
+		s.Close()
+		return nil, gateway.Wrap(gateway.KindOf(err), err, "source")
+	}
+	return s, nil
+}
+
+func open(cfg Config, opts Options) (*Source, error) {
+	if cfg.Driver != "" && cfg.Driver != "sqlite" {
+		return nil, gateway.Errorf(gateway.Invalid, "source driver %.40q: the only one is sqlite", cfg.Driver)
+	}
+	m, err := loadMapping(cfg.Mapping)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := os.Stat(cfg.Bestand); err != nil {
+		return nil, gateway.Wrap(gateway.Unavailable, err, "source bestand")
+	} else if !info.Mode().IsRegular() {
+		return nil, gateway.Errorf(gateway.Invalid, "source bestand %s: no file", cfg.Bestand)
+	}
+	s := &Source{m: m, schema: connectors.Gemeenschappelijk(), now: opts.Now, wachttijd: cfg.Wachttijd}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.wachttijd <= 0 {
+		s.wachttijd = 2 * time.Second
+	}
+	conns := cfg.MaxVerbindingen
+	if conns <= 0 {
+		conns = 4
+	}
+	s.db = sql.OpenDB(connector{dsn(cfg.Bestand, s.wachttijd), opts.StatementLog})
+	s.db.SetMaxOpenConns(conns)
+	s.db.SetMaxIdleConns(conns)
+	return s, nil
+}
+
+// dsn opens a file read-only twice over: the file itself, and every statement on the connection.
+func dsn(file string, wait time.Duration) string {
+	u := url.URL{Scheme: "file", Opaque: (&url.URL{Path: file}).EscapedPath()}
+	u.RawQuery = url.Values{
+		"mode":    {"ro"},
+		"_pragma": {"query_only(1)", "busy_timeout(" + strconv.FormatInt(wait.Milliseconds(), 10) + ")"},
+	}.Encode()
+	return u.String()
+}
+
+func loadMapping(file string) (*mapping, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, gateway.Wrap(gateway.Invalid, err, "source mapping")
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, maxMapping+1))
+	if err != nil {
+		return nil, gateway.Wrap(gateway.Invalid, err, "source mapping")
+	}
+	return parseMapping(file, raw)
+}
+
+// Diensten lists what the mapping maps.
+func (s *Source) Diensten() gateway.Velden {
+	out := gateway.Velden{}
+	for dienst, d := range s.m.diensten {
+		out[dienst] = slices.Sorted(maps.Keys(d.velden))
+	}
+	return out
+}
+
+// Close ends all use of the source.
+func (s *Source) Close() error {
+	s.statements.Range(func(_, st any) bool {
+		st.(*sql.Stmt).Close()
+		return true
+	})
+	return s.db.Close()
+}
+
+// Sleutel is the first read: one statement with the key and the asked beslisattributen.
+func (s *Source) Sleutel(ctx context.Context, bsn gateway.BSN, attrs []connectors.Attribuut) (connectors.Sleutel, error) {
+	p := &s.m.persoon
+	velden := make([]*veldKolommen, 0, 2)
+	for _, a := range attrs {
+		v := map[connectors.Attribuut]*veldKolommen{connectors.Geheimhouding: p.geheim, connectors.Geboortedatum: p.geboren}[a]
+		if v == nil {
+			return connectors.Sleutel{}, unavailable(connectors.CodeOnbereikbaar, nil, "beslisattribuut %.40q is not in mapping %s", a, s.m.file)
+		}
+		velden = append(velden, v)
+	}
+	rows, err := s.rijen(ctx, "persoon", query(p.tabel, p.bsn, []kolom{p.sleutel}, velden, 2), p.gebonden(bsn), 1+breedte(velden), 2)
+	switch {
+	case err != nil:
+		return connectors.Sleutel{}, err
+	case len(rows) == 0:
+		return connectors.Sleutel{}, connectors.ErrGeenGegevens
+	case len(rows) > 1:
+		return connectors.Sleutel{}, unavailable(connectors.CodeMeerduidig, nil, "source persoon: several persons under this bsn; mend the source")
+	case tekst(rows[0][0]) == "":
+		return connectors.Sleutel{}, unavailable(connectors.CodeOngeldigWaarde, nil, "source persoon: column %s is empty", p.sleutel)
+	}
+	sleutel := connectors.Sleutel{BSN: bsn, Intern: rows[0][0]}
+	rest := rows[0][1:]
+	for i, v := range velden {
+		waarde, err := v.waarde(rest[:v.breedte()])
+		if err != nil {
+			return connectors.Sleutel{}, unavailable(connectors.CodeOngeldigWaarde, err, "source persoon: beslisattribuut %s", attrs[i])
+		}
+		rest = rest[v.breedte():]
+		if attrs[i] == connectors.Geheimhouding {
+			sleutel.Geheimhouding = waarde != false // empty counts as secret
+		} else if datum, ok := waarde.(string); ok {
+			sleutel.Geboren = laatsteDag(datum)
+		}
+	}
+	return sleutel, nil
+}
+
+// Lees is the second read: one statement with the asked columns.
+func (s *Source) Lees(ctx context.Context, sleutel connectors.Sleutel, dienst gateway.Dienst, velden []gateway.Veld) (connectors.Gegevens, error) {
+	d := s.m.diensten[dienst]
+	if d == nil || len(velden) == 0 {
+		return connectors.Gegevens{}, gateway.Errorf(gateway.Invalid, "source: dienst %.40q is not mapped, or no veld is asked", dienst)
+	}
+	if sleutel.Intern == nil {
+		return connectors.Gegevens{}, gateway.Errorf(gateway.Invalid, "source: a key of no person")
+	}
+	velden = slices.Compact(slices.Sorted(slices.Values(velden)))
+	bronnen := make([]*veldKolommen, len(velden))
+	for i, veld := range velden {
+		if bronnen[i] = d.velden[veld]; bronnen[i] == nil {
+			return connectors.Gegevens{}, gateway.Errorf(gateway.Invalid, "source: veld %s.%.40q is not mapped", dienst, veld)
+		}
+	}
+	limit := 1
+	if s.schema.Diensten[dienst].Meervoudig {
+		limit = maxRijen
+	}
+	var extra []kolom
+	if d.peildatum.kolom.naam != "" {
+		extra = []kolom{d.peildatum.kolom}
+	}
+	rows, err := s.rijen(ctx, string(dienst), query(d.tabel, d.sleutel, extra, bronnen, limit+1), sleutel.Intern, len(extra)+breedte(bronnen), limit+1)
+	if err != nil {
+		return connectors.Gegevens{}, err
+	}
+	if len(rows) > limit {
+		return connectors.Gegevens{}, unavailable(connectors.CodeMeerduidig, nil, "source %s: more than %d rows for one person", dienst, limit)
+	}
+	out := connectors.Gegevens{Bron: d.bron}
+	for _, row := range rows {
+		rij := connectors.Rij{Waarden: make(map[gateway.Veld]connectors.Waarde, len(velden))}
+		if rij.Peildatum, err = d.peildatum.dag(row, s.now); err != nil {
+			return connectors.Gegevens{}, unavailable(connectors.CodeOngeldigWaarde, err, "source %s: peildatum", dienst)
+		}
+		rest := row[len(extra):]
+		for i, v := range bronnen {
+			if v.schema.Type == connectors.BSN {
+				rij.Waarden[velden[i]] = sleutel.BSN.Reveal()
+				continue
+			}
+			if rij.Waarden[velden[i]], err = v.waarde(rest[:v.breedte()]); err != nil {
+				return connectors.Gegevens{}, unavailable(connectors.CodeOngeldigWaarde, err, "source %s: veld %s", dienst, velden[i])
+			}
+			rest = rest[v.breedte():]
+		}
+		out.Rijen = append(out.Rijen, rij)
+	}
+	return out, nil
+}
+
+// query is the only place where a statement about a person is put together: whitelisted names, quoted and qualified. Unqualified,
+// SQLite takes a quoted name that is no column for a text, and a missing column would answer with its own name.
+func query(tabel, sleutel kolom, extra []kolom, velden []*veldKolommen, limit int) string {
+	var columns []string
+	for _, k := range extra {
+		columns = append(columns, k.quoted())
+	}
+	for _, v := range velden {
+		for _, k := range v.kolommen() {
+			columns = append(columns, k.quoted())
+		}
+	}
+	if len(columns) == 0 {
+		columns = []string{"1"}
+	}
+	return fmt.Sprintf(`SELECT %s FROM "%s" AS t WHERE %s = ? LIMIT %d`, strings.Join(columns, ", "), tabel.naam, sleutel.quoted(), limit)
+}
+
+func (k kolom) quoted() string { return `t."` + k.naam + `"` }
+
+// rijen runs a prepared statement and reads at most limit rows of width columns.
+func (s *Source) rijen(ctx context.Context, dienst, text string, key any, width, limit int) ([][]any, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.wachttijd)
+	defer cancel()
+	st, err := s.prepare(ctx, text)
+	if err != nil {
+		return nil, unavailable(connectors.CodeOnbereikbaar, err, "source %s", dienst)
+	}
+	rows, err := st.QueryContext(ctx, key)
+	if err != nil {
+		return nil, unavailable(connectors.CodeOnbereikbaar, err, "source %s", dienst)
+	}
+	defer rows.Close()
+	var out [][]any
+	for rows.Next() && len(out) < limit {
+		row := make([]any, max(width, 1))
+		dest := make([]any, len(row))
+		for i := range row {
+			dest[i] = &row[i]
+		}
+		if err := rows.Scan(dest...); err != nil {
+			return nil, unavailable(connectors.CodeOnbereikbaar, err, "source %s", dienst)
+		}
+		out = append(out, row)
+	}
+	if err := errors.Join(rows.Err(), ctx.Err()); err != nil {
+		return nil, unavailable(connectors.CodeOnbereikbaar, err, "source %s", dienst)
+	}
+	return out, nil
+}
+
+func (s *Source) prepare(ctx context.Context, text string) (*sql.Stmt, error) {
+	if st, ok := s.statements.Load(text); ok {
+		return st.(*sql.Stmt), nil
+	}
+	st, err := s.db.PrepareContext(ctx, text)
+	if err != nil {
+		return nil, err
+	}
+	if earlier, loaded := s.statements.LoadOrStore(text, st); loaded {
+		st.Close()
+		return earlier.(*sql.Stmt), nil
+	}
+	return st, nil
+}
+
+// gebonden is the bsn as the column holds it.
+func (p *persoonTabel) gebonden(bsn gateway.BSN) any {
+	if !p.getal {
+		return bsn.Reveal()
+	}
+	n, _ := strconv.ParseInt(bsn.Reveal(), 10, 64) // nine digits by construction
+	return n
+}
+
+// dag is the peildatum of a row; its column, if it has one, comes first.
+func (p peildatum) dag(row []any, now func() time.Time) (time.Time, error) {
+	switch {
+	case !p.vast.IsZero():
+		return p.vast, nil
+	case p.kolom.naam == "":
+		return now(), nil
+	}
+	waarde, err := p.conversie.waarde(connectors.VeldSchema{Type: connectors.Datum}, row[0])
+	if err != nil {
+		return time.Time{}, err
+	}
+	datum, _ := waarde.(string)
+	t, err := time.Parse(time.DateOnly, datum)
+	if err != nil {
+		return time.Time{}, errors.New("no whole date")
+	}
+	return t, nil
+}
+
+func breedte(velden []*veldKolommen) int {
+	n := 0
+	for _, v := range velden {
+		n += v.breedte()
+	}
+	return n
+}
+
+func (v *veldKolommen) breedte() int {
+	n := 0
+	for _, d := range v.delen {
+		n += len(d.kolommen)
+	}
+	return n
+}
+
+func unavailable(code string, cause error, format string, args ...any) error {
+	return &gateway.Error{Kind: gateway.Unavailable, Code: code, Message: fmt.Sprintf(format, args...), Cause: cause}
 }

@@ -1,0 +1,252 @@
+package database
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/grensloos/grensloos/connectors"
+	"github.com/grensloos/grensloos/gateway"
+)
+
+// Check tries a mapping file against a database and writes one line per finding to out, with file and line. It returns an error
+// when the mapping can't be used: exit non-zero. It reads a sample of the source's rows to try the conversions, so it is for
+// whoever may see them; what it writes has no value from the source.
+func Check(ctx context.Context, cfg Config, out io.Writer) error {
+	s, err := open(cfg, Options{})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	findings, err := s.Check(ctx)
+	if err != nil {
+		return err
+	}
+	defects := 0
+	for _, b := range findings {
+		fmt.Fprintf(out, "%s:%d: %s: %s\n", b.Bestand, b.Regel, b.Ernst, b.Tekst)
+		if b.Ernst == connectors.Fout {
+			defects++
+		}
+	}
+	if defects > 0 {
+		return gateway.Errorf(gateway.Invalid, "mapping %s: %d defects", cfg.Mapping, defects)
+	}
+	for _, dienst := range slices.Sorted(maps.Keys(s.m.diensten)) {
+		velden := s.m.diensten[dienst].velden
+		fmt.Fprintf(out, "%s: %d of %d velden mapped\n", dienst, len(velden), len(s.schema.Diensten[dienst].Velden))
+	}
+	return nil
+}
+
+// Check compares the mapping with the tables and columns that there are, tries the conversions on a sample of rows, and says what
+// of the common schema is not mapped.
+func (s *Source) Check(ctx context.Context) ([]connectors.Bevinding, error) {
+	findings, err := s.structuur(ctx)
+	if err != nil || slices.ContainsFunc(findings, func(b connectors.Bevinding) bool { return b.Ernst == connectors.Fout }) {
+		return findings, err
+	}
+	for _, step := range []func(context.Context) ([]connectors.Bevinding, error){s.personen, s.proef, s.sleutels} {
+		more, err := step(ctx)
+		if err != nil {
+			return nil, err
+		}
+		findings = append(findings, more...)
+	}
+	return append(findings, s.ontbreekt()...), nil
+}
+
+// mapped is a table and the columns that the mapping expects in it.
+type mapped struct {
+	tabel    kolom
+	kolommen []kolom
+}
+
+func (s *Source) mapped() []mapped {
+	p := s.m.persoon
+	all := []mapped{{p.tabel, append([]kolom{p.bsn, p.sleutel}, p.geheim.kolommen()...)}}
+	if p.geboren != nil {
+		all[0].kolommen = append(all[0].kolommen, p.geboren.kolommen()...)
+	}
+	for _, dienst := range slices.Sorted(maps.Keys(s.m.diensten)) {
+		d := s.m.diensten[dienst]
+		m := mapped{d.tabel, []kolom{d.sleutel}}
+		if d.peildatum.kolom.naam != "" {
+			m.kolommen = append(m.kolommen, d.peildatum.kolom)
+		}
+		for _, veld := range slices.Sorted(maps.Keys(d.velden)) {
+			m.kolommen = append(m.kolommen, d.velden[veld].kolommen()...)
+		}
+		all = append(all, m)
+	}
+	return all
+}
+
+// structuur looks for every mapped table and column. It reads no row.
+func (s *Source) structuur(ctx context.Context) ([]connectors.Bevinding, error) {
+	var findings []connectors.Bevinding
+	seen := map[string]bool{}
+	for _, m := range s.mapped() {
+		have, err := s.kolommenVan(ctx, m.tabel)
+		if err != nil {
+			return nil, err
+		}
+		if len(have) == 0 {
+			findings = append(findings, s.fout(m.tabel.regel, "the source has no table or view %s", m.tabel))
+			continue
+		}
+		for _, k := range m.kolommen {
+			at := fmt.Sprint(m.tabel.naam, ".", k.naam, ":", k.regel)
+			if !have[strings.ToLower(k.naam)] && !seen[at] {
+				findings = append(findings, s.fout(k.regel, "table %s has no column %s", m.tabel, k))
+			}
+			seen[at] = true
+		}
+	}
+	return findings, nil
+}
+
+func (s *Source) kolommenVan(ctx context.Context, tabel kolom) (map[string]bool, error) {
+	rows, err := s.rijen(ctx, tabel.naam, `SELECT name FROM pragma_table_info(?) LIMIT 10000`, tabel.naam, 1, 10000)
+	if err != nil {
+		return nil, err
+	}
+	have := map[string]bool{}
+	for _, row := range rows {
+		have[strings.ToLower(tekst(row[0]))] = true
+	}
+	return have, nil
+}
+
+// personen looks for persons that can't be found, or not told apart.
+func (s *Source) personen(ctx context.Context) ([]connectors.Bevinding, error) {
+	p := s.m.persoon
+	form := fmt.Sprintf(`(typeof(%[1]s) = 'text' AND length(%[1]s) = 9)`, p.bsn.quoted())
+	if p.getal {
+		form = fmt.Sprintf(`typeof(%s) = 'integer'`, p.bsn.quoted())
+	}
+	var findings []connectors.Bevinding
+	for _, c := range []struct{ query, tekst string }{
+		{
+			fmt.Sprintf(`SELECT COUNT(*) FROM "%s" AS t WHERE ? AND NOT ifnull(%s, 0)`, p.tabel.naam, form),
+			"%d rows hold no bsn in the form that is mapped (nine digits of text; vorm: getal for a number): they can't be found",
+		},
+		{
+			fmt.Sprintf(`SELECT COUNT(*) FROM (SELECT 1 FROM "%s" AS t WHERE ? AND %[2]s IS NOT NULL GROUP BY %[2]s HAVING COUNT(*) > 1)`, p.tabel.naam, p.bsn.quoted()),
+			"%d bsns stand in several rows: a question about them is refused",
+		},
+	} {
+		rows, err := s.rijen(ctx, "persoon", c.query, 1, 1, 1)
+		if err != nil {
+			return nil, err
+		}
+		if n, _ := rows[0][0].(int64); n > 0 {
+			findings = append(findings, s.letOp(p.bsn.regel, c.tekst, n))
+		}
+	}
+	return findings, nil
+}
+
+// sample is how many rows of each table are tried.
+const sample = 1000
+
+// proef converts a sample of rows and counts, per field, the values that don't fit.
+func (s *Source) proef(ctx context.Context) ([]connectors.Bevinding, error) {
+	var findings []connectors.Bevinding
+	try := func(tabel kolom, veld string, v *veldKolommen) error {
+		if v == nil || len(v.delen) == 0 {
+			return nil
+		}
+		rows, err := s.rijen(ctx, tabel.naam, steekproef(tabel, v), 1, v.breedte(), sample)
+		if err != nil {
+			return err
+		}
+		bad, cause := 0, error(nil)
+		for _, row := range rows {
+			if _, err := v.waarde(row); err != nil {
+				bad, cause = bad+1, err
+			}
+		}
+		if bad > 0 {
+			findings = append(findings, s.fout(v.regel, "%s: %d of %d rows hold a value that does not fit: %v", veld, bad, len(rows), cause))
+		}
+		return nil
+	}
+	p := s.m.persoon
+	if err := try(p.tabel, "geheimhouding", p.geheim); err != nil {
+		return nil, err
+	}
+	if err := try(p.tabel, "geboortedatum", p.geboren); err != nil {
+		return nil, err
+	}
+	for _, dienst := range slices.Sorted(maps.Keys(s.m.diensten)) {
+		d := s.m.diensten[dienst]
+		for _, veld := range slices.Sorted(maps.Keys(d.velden)) {
+			if err := try(d.tabel, string(dienst)+"."+string(veld), d.velden[veld]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return findings, nil
+}
+
+func steekproef(tabel kolom, v *veldKolommen) string {
+	var columns []string
+	for _, k := range v.kolommen() {
+		columns = append(columns, k.quoted())
+	}
+	return fmt.Sprintf(`SELECT %s FROM "%s" AS t WHERE ? LIMIT %d`, strings.Join(columns, ", "), tabel.naam, sample)
+}
+
+// sleutels looks for tables of which no row has a person: then the key is mapped to the wrong column, or to another type.
+func (s *Source) sleutels(ctx context.Context) ([]connectors.Bevinding, error) {
+	var findings []connectors.Bevinding
+	p := s.m.persoon
+	for _, dienst := range slices.Sorted(maps.Keys(s.m.diensten)) {
+		d := s.m.diensten[dienst]
+		text := fmt.Sprintf(`SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM "%[1]s" LIMIT 1)), (SELECT COUNT(*) FROM (SELECT 1 FROM "%[1]s" AS t, "%[3]s" AS p WHERE %[2]s = p."%[4]s" LIMIT 1)), ?`,
+			d.tabel.naam, d.sleutel.quoted(), p.tabel.naam, p.sleutel.naam)
+		rows, err := s.rijen(ctx, string(dienst), text, 1, 3, 1)
+		if err != nil {
+			return nil, err
+		}
+		filled, _ := rows[0][0].(int64)
+		joined, _ := rows[0][1].(int64)
+		if filled > 0 && joined == 0 {
+			findings = append(findings, s.fout(d.sleutel.regel, "no row of table %s belongs to a person of %s: is %s the right key?", d.tabel, p.tabel, d.sleutel))
+		}
+	}
+	return findings, nil
+}
+
+// ontbreekt says what of the common schema has no column.
+func (s *Source) ontbreekt() []connectors.Bevinding {
+	var findings []connectors.Bevinding
+	for _, dienst := range slices.Sorted(maps.Keys(s.schema.Diensten)) {
+		d, ok := s.m.diensten[dienst]
+		if !ok {
+			findings = append(findings, s.letOp(1, "dienst %s is not mapped: it is not offered", dienst))
+			continue
+		}
+		for _, veld := range slices.Sorted(maps.Keys(s.schema.Diensten[dienst].Velden)) {
+			if _, ok := d.velden[veld]; !ok {
+				findings = append(findings, s.letOp(d.tabel.regel, "veld %s.%s is not mapped: it is not offered", dienst, veld))
+			}
+		}
+	}
+	if s.m.persoon.geboren == nil {
+		findings = append(findings, s.letOp(s.m.persoon.tabel.regel, "geboortedatum is not mapped: a purpose that decides on age can't be answered"))
+	}
+	return findings
+}
+
+func (s *Source) fout(line int, format string, args ...any) connectors.Bevinding {
+	return connectors.Bevinding{Bestand: s.m.file, Regel: line, Ernst: connectors.Fout, Tekst: fmt.Sprintf(format, args...)}
+}
+
+func (s *Source) letOp(line int, format string, args ...any) connectors.Bevinding {
+	return connectors.Bevinding{Bestand: s.m.file, Regel: line, Ernst: connectors.LetOp, Tekst: fmt.Sprintf(format, args...)}
+}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -130,20 +131,20 @@ func TestCheckHeaders(t *testing.T) {
 		name   string
 		method string
 		header http.Header
-		peer   bool   // CheckPeer accepts
 		local  bool   // CheckLocal accepts
-		names  string // the header that both errors name
+		hop    bool   // CheckHop accepts
+		names  string // the header that the errors name
 	}{
-		{name: "plain", header: http.Header{"Accept": {"*/*"}, "X-Other": {"a", "b"}}, peer: true, local: true},
-		{name: "local three", header: http.Header{"Fsc-Grant-Hash": {"x"}, "Grensloos-Zaak": {"z"}, "Grensloos-Zaaktype": {"t"}}, local: true},
-		{name: "peer three", header: http.Header{"Fsc-Authorization": {"x"}, "Fsc-Transaction-Id": {"z"}, "Grensloos-Verklaring": {"t"}}, peer: true},
-		{name: "keep-alive", header: http.Header{"Connection": {"keep-alive, TE"}}, peer: true, local: true},
-		{name: "role in a header", header: http.Header{"Grensloos-Rol": {"beheerder"}}, names: "Grensloos-Rol"},
-		{name: "worker in a header", header: http.Header{"Grensloos-Medewerker": {"jansen"}}, names: "Grensloos-Medewerker"},
-		{name: "unknown FSC", header: http.Header{"Fsc-Peer": {"1"}}, names: "Fsc-Peer"},
-		{name: "underscores", header: http.Header{"Fsc_transaction_id": {"1"}}, names: "Fsc_transaction_id"},
-		{name: "mixed underscore", header: http.Header{"Grensloos_rol": {"1"}}, names: "Grensloos_rol"},
-		{name: "not canonical", header: http.Header{"fsc-grant-hash": {"1"}}, names: "fsc-grant-hash"},
+		{name: "plain", header: http.Header{"Accept": {"*/*"}, "X-Other": {"a", "b"}}, hop: true, local: true},
+		{name: "local three", header: http.Header{"Fsc-Grant-Hash": {"x"}, "Grensloos-Zaak": {"z"}, "Grensloos-Zaaktype": {"t"}}, hop: true, local: true},
+		{name: "peer three", header: http.Header{"Fsc-Authorization": {"x"}, "Fsc-Transaction-Id": {"z"}, "Grensloos-Verklaring": {"t"}}, hop: true},
+		{name: "keep-alive", header: http.Header{"Connection": {"keep-alive, TE"}}, hop: true, local: true},
+		{name: "role in a header", header: http.Header{"Grensloos-Rol": {"beheerder"}}, hop: true, names: "Grensloos-Rol"},
+		{name: "worker in a header", header: http.Header{"Grensloos-Medewerker": {"jansen"}}, hop: true, names: "Grensloos-Medewerker"},
+		{name: "unknown FSC", header: http.Header{"Fsc-Peer": {"1"}}, hop: true, names: "Fsc-Peer"},
+		{name: "underscores", header: http.Header{"Fsc_transaction_id": {"1"}}, hop: true, names: "Fsc_transaction_id"},
+		{name: "mixed underscore", header: http.Header{"Grensloos_rol": {"1"}}, hop: true, names: "Grensloos_rol"},
+		{name: "not canonical", header: http.Header{"fsc-grant-hash": {"1"}}, hop: true, names: "fsc-grant-hash"},
 		{name: "connection names ours", header: http.Header{"Connection": {"close, fsc-transaction-id"}}, names: "Connection"},
 		{name: "connection names verklaring", header: http.Header{"Connection": {"Grensloos-Verklaring"}}, names: "Connection"},
 		{name: "second connection line", header: http.Header{"Connection": {"close", "Fsc-Authorization"}}, names: "Connection"},
@@ -162,7 +163,7 @@ func TestCheckHeaders(t *testing.T) {
 			for which, c := range map[string]struct {
 				err error
 				ok  bool
-			}{"peer": {CheckPeer(r), tt.peer}, "local": {CheckLocal(r), tt.local}} {
+			}{"hop": {CheckHop(r), tt.hop}, "local": {CheckLocal(r), tt.local}} {
 				if (c.err == nil) != c.ok {
 					t.Errorf("%s: %v, want accepted %v", which, c.err, c.ok)
 				}
@@ -172,9 +173,58 @@ func TestCheckHeaders(t *testing.T) {
 			}
 		})
 	}
-	r := &http.Request{Trailer: http.Header{"Fsc-Authorization": nil}}
-	if CheckPeer(r) == nil {
+	if CheckHop(&http.Request{Trailer: http.Header{"Fsc-Authorization": nil}}) == nil {
 		t.Error("a trailer of ours accepted")
+	}
+	h := http.Header{"Fsc-Authorization": {"t"}, "Fsc-Grant-Hash": {"x"}, "Grensloos_rol": {"x"}, "fsc-x": {"y"}, "Accept": {"a"}}
+	StripReserved(h, HeaderAuthorization)
+	if diff := cmp.Diff(http.Header{"Fsc-Authorization": {"t"}, "Accept": {"a"}}, h); diff != "" {
+		t.Errorf("StripReserved -want +got\n%s", diff)
+	}
+}
+
+func TestTarget(t *testing.T) {
+	for uri, ok := range map[string]bool{
+		"/": true, "//a//b/": true, "/a%2Fb/../c?q=1;2&x=%zz": true, "/a?": true, "/%41": true, "/a;b=c": true, "/[x]": true,
+		"/a|b": false, "/a\"b": false, "*": false,
+	} {
+		u, err := url.ParseRequestURI(uri)
+		if err != nil {
+			u = &url.URL{Path: uri}
+		}
+		got, err := Target(&http.Request{URL: u})
+		if (err == nil) != ok || ok && got != uri {
+			t.Errorf("Target(%q) = %q, %v; want accepted %v", uri, got, err, ok)
+		}
+	}
+}
+
+func TestCheckReference(t *testing.T) {
+	for value, ok := range map[string]bool{
+		"": true, "ZAAK-2026-0000123": true, "Z/2026/123456789": true, "wmo-onderzoek": true,
+		"999993653": false, "zaak 999993653": false, "a\nb": false, strings.Repeat("a", 101): false,
+	} {
+		err := CheckReference("Grensloos-Zaak", value)
+		if (err == nil) != ok {
+			t.Errorf("CheckReference(%q) = %v, want accepted %v", value, err, ok)
+		}
+		if err != nil && (!strings.Contains(err.Error(), "Grensloos-Zaak") || strings.Contains(err.Error(), "999993653")) {
+			t.Errorf("error %v must name the field and not the value", err)
+		}
+	}
+}
+
+func TestDraft(t *testing.T) {
+	w := httptest.NewRecorder()
+	w.Header().Set("X-Kept", "1")
+	d := NewDraft(w)
+	WriteFSC(d, gateway.Errorf(gateway.Unavailable, "later"), DomainInway, nil)
+	if w.Body.Len() != 0 || w.Code != 200 || d.Status() != 503 {
+		t.Fatalf("the draft left before Send: %d, draft %d", w.Code, d.Status())
+	}
+	d.Send(w)
+	if w.Code != 503 || int64(w.Body.Len()) != d.Bytes() || w.Header().Get("X-Kept") != "1" || w.Header().Get(HeaderErrorCode) == "" {
+		t.Errorf("sent %d %v, %d bytes", w.Code, w.Header(), w.Body.Len())
 	}
 }
 

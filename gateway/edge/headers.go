@@ -2,6 +2,7 @@ package edge
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/grensloos/grensloos/gateway"
@@ -33,15 +34,23 @@ func CheckLocal(r *http.Request) error {
 	return CheckHeaders(r, HeaderGrantHash, HeaderZaak, HeaderZaaktype)
 }
 
-// CheckPeer checks the headers of another peer's outway: of ours it may set the token, the transaction id and the verklaring.
-func CheckPeer(r *http.Request) error {
-	return CheckHeaders(r, HeaderAuthorization, HeaderTransaction, HeaderVerklaring)
+// CheckHeaders is CheckHop, and refuses each of our headers that is not in allow.
+func CheckHeaders(r *http.Request, allow ...string) error {
+	if err := CheckHop(r); err != nil {
+		return err
+	}
+	for name := range r.Header {
+		if reserved(name) && !slices.Contains(allow, name) {
+			return refusedHeader(name, "not yours to set here; leave it out")
+		}
+	}
+	return nil
 }
 
-// CheckHeaders refuses CONNECT, Upgrade, a Connection or Trailer header that names one of our headers (a proxy would drop it on
-// the way, or add it after the checks), a second value of a header that has one, and each of our headers that is not in allow.
-// Underscores count as dashes, as they do for many a service behind a gateway.
-func CheckHeaders(r *http.Request, allow ...string) error {
+// CheckHop refuses CONNECT, Upgrade, a Connection or Trailer header that names one of our headers (a proxy would drop it on the
+// way, or add it after the checks), and a second value of a header that has one. Underscores count as dashes, as they do for many
+// a service behind a gateway.
+func CheckHop(r *http.Request) error {
 	if r.Method == http.MethodConnect {
 		return gateway.WithCode(gateway.Invalid, ErrMethodUnsupported, "method: CONNECT is not supported")
 	}
@@ -66,18 +75,6 @@ func CheckHeaders(r *http.Request, allow ...string) error {
 		if reserved(name) {
 			return refusedHeader("Trailer", "it may not name headers of FSC or Grensloos")
 		}
-	}
-names:
-	for name := range r.Header {
-		if !reserved(name) {
-			continue
-		}
-		for _, a := range allow {
-			if name == a {
-				continue names
-			}
-		}
-		return refusedHeader(name, "not yours to set here; leave it out")
 	}
 	return nil
 }
@@ -109,19 +106,13 @@ func hasPrefixFold(s, prefix string) bool {
 	return true
 }
 
-// StripReserved removes every header of FSC and Grensloos except keep: what a proxy does with the answer of a service.
+// StripReserved removes every header of FSC and Grensloos except keep: what another peer's outway may send along for itself is
+// not for the service behind our inway.
 func StripReserved(h http.Header, keep ...string) {
-names:
 	for name := range h {
-		if !reserved(name) {
-			continue
+		if reserved(name) && !slices.Contains(keep, name) {
+			delete(h, name)
 		}
-		for _, k := range keep {
-			if name == k {
-				continue names
-			}
-		}
-		delete(h, name)
 	}
 }
 

@@ -1,6 +1,7 @@
 package jose
 
 import (
+	"bytes"
 	"encoding"
 	"encoding/json"
 	"errors"
@@ -203,6 +204,11 @@ func (r *reader) value(t reflect.Type, depth int) error {
 	default:
 		return r.errorf("not JSON")
 	}
+	if got == 't' || got == 'n' {
+		if err := r.literal(); err != nil {
+			return err
+		}
+	}
 	if want != 0 && got != want {
 		return r.errorf("wrong type: want %s, got %s", kindName(want), kindName(got))
 	}
@@ -219,13 +225,8 @@ func (r *reader) value(t reflect.Type, depth int) error {
 		return err
 	case '0':
 		return r.number()
-	case 't':
-		if r.peek() == 'f' {
-			return r.literal("false")
-		}
-		return r.literal("true")
 	}
-	return r.literal("null")
+	return nil // a literal, read above
 }
 
 func kindName(c byte) string {
@@ -244,12 +245,14 @@ func kindName(c byte) string {
 	return "null (leave the member out)"
 }
 
-func (r *reader) literal(word string) error {
-	if !strings.HasPrefix(string(r.data[r.i:min(len(r.data), r.i+len(word))]), word) {
-		return r.errorf("not JSON")
+func (r *reader) literal() error {
+	for _, word := range []string{"true", "false", "null"} {
+		if bytes.HasPrefix(r.data[r.i:], []byte(word)) {
+			r.i += len(word)
+			return nil
+		}
 	}
-	r.i += len(word)
-	return nil
+	return r.errorf("not JSON")
 }
 
 func (r *reader) object(t reflect.Type, depth int) error {

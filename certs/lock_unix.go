@@ -9,11 +9,11 @@ import (
 
 // lock waits for the advisory lock on a file; the kernel drops it when the process ends.
 func lock(name string) (unlock func(), err error) {
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // G304: a fixed name in the folder of the PKI
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil { //nolint:gosec // G115: a file descriptor is small
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
 		_ = f.Close()
 		return nil, err
 	}
@@ -21,7 +21,7 @@ func lock(name string) (unlock func(), err error) {
 }
 
 func syncDir(dir string) error {
-	d, err := os.Open(dir) //nolint:gosec // G304: the folder of a file that was just written
+	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}

@@ -93,33 +93,26 @@ type Position struct {
 
 // Summary is what a list of contracts shows of one.
 type Summary struct {
-	Hash      gateway.ContentHash
-	State     State
-	Created   time.Time
-	NotBefore time.Time
-	NotAfter  time.Time
-	Parties   []gateway.PeerID
-	Missing   []gateway.PeerID // who must still accept
-	Grants    []gateway.Grant  // the connection grants
-	Failed    int              // deliveries that a party refused for good
+	Hash       gateway.ContentHash
+	State      State
+	Content    *Content
+	Signatures []SignatureState
+	Missing    []gateway.PeerID // who must still accept, or accept again
+	Failed     int              // deliveries that a party refused for good
+}
+
+// SignatureState is a signature and whether it counts now.
+type SignatureState struct {
+	Signature
+	Counts bool
+	Reason string // why not
 }
 
 // Detail is all that a peer knows of one contract.
 type Detail struct {
 	Summary
-	Content    json.RawMessage
-	Signatures []SignatureState
 	Deliveries []Delivery
 	Objection  string // why this peer can't accept it as it is; empty if it can
-}
-
-// SignatureState is a signature and whether it counts now.
-type SignatureState struct {
-	Peer     gateway.PeerID
-	Type     SignatureType
-	SignedAt time.Time
-	Counts   bool
-	Reason   string // why not
 }
 
 // KnownPeer is a peer that we negotiated with, as its certificate and its Fsc-Manager-Address said.

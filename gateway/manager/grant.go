@@ -1,0 +1,255 @@
+package manager
+
+import (
+	"context"
+	"crypto/x509"
+	"slices"
+	"time"
+
+	"github.com/grensloos/grensloos/gateway"
+	"github.com/grensloos/grensloos/gateway/contract"
+)
+
+const (
+	// maxAge is how old an answer about the state of a contract may be.
+	maxAge = 5 * time.Second
+	// freshen is how often Run renews what is remembered, so that a question seldom waits for the store.
+	freshen = 2 * time.Second
+	// readTimeout bounds one reading of all contracts.
+	readTimeout = 4 * time.Second
+)
+
+// snapshot is what the store said about the contracts at one moment. It is never changed.
+type snapshot struct {
+	local   uint64    // value of Manager.changes that it was read after
+	counter int64     // the store's own count of changes
+	checked time.Time // when store and certificates were last asked
+	grants  map[gateway.GrantHash]standing
+	parsed  map[gateway.ContentHash]*contract.Content
+	certs   map[string]certificate // by thumbprint
+}
+
+// standing is a grant of a contract that all have accepted and nobody ended.
+type standing struct {
+	grant  gateway.Grant
+	until  time.Time // the first of its signing certificates ends here
+	unsure error     // the state of a signing certificate can't be known
+}
+
+// certificate is a certificate that signed something, and what it was worth when asked.
+type certificate struct {
+	chain []*x509.Certificate
+	peer  gateway.PeerID // empty: it does not count
+	err   error          // set if that can't be known
+}
+
+// Grant returns a connection grant of a contract to which this peer is a party and that is valid at this moment; else NotFound.
+// Whether the caller has a part in it (Outway, ServicePeer) is for the caller to look at. Unavailable means that nobody can tell
+// now. The grant's maps and slices are shared: do not change them.
+func (m *Manager) Grant(ctx context.Context, hash gateway.GrantHash) (gateway.Grant, error) {
+	snap, err := m.current(ctx)
+	if err != nil {
+		return gateway.Grant{}, err
+	}
+	s, ok := snap.grants[hash]
+	if !ok {
+		return gateway.Grant{}, errNoGrant
+	}
+	return s.at(m.o.Now())
+}
+
+var errNoGrant = gateway.Errorf(gateway.NotFound, "grant: no valid contract holds it")
+
+func (s standing) at(now time.Time) (gateway.Grant, error) {
+	switch {
+	case now.Before(s.grant.NotBefore) || now.After(s.grant.NotAfter) || now.After(s.until):
+		return gateway.Grant{}, errNoGrant
+	case s.unsure != nil:
+		return gateway.Grant{}, gateway.Wrap(gateway.Unavailable, s.unsure, "grant: the certificate of a signature can't be checked now")
+	}
+	return s.grant, nil
+}
+
+// Grants returns the grants that are valid at this moment under which this peer's outway may ask, and that keep accepts (all if it
+// is nil), sorted by hash.
+func (m *Manager) Grants(ctx context.Context, keep func(gateway.Grant) bool) ([]gateway.Grant, error) {
+	snap, err := m.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	now := m.o.Now()
+	var all []gateway.Grant
+	for _, s := range snap.grants {
+		if s.grant.Outway != m.o.Self.ID || keep != nil && !keep(s.grant) {
+			continue
+		}
+		g, err := s.at(now)
+		if gateway.KindOf(err) == gateway.Unavailable {
+			return nil, err
+		}
+		if err == nil {
+			all = append(all, g)
+		}
+	}
+	slices.SortFunc(all, func(a, b gateway.Grant) int {
+		if a.Hash < b.Hash {
+			return -1
+		}
+		return 1
+	})
+	return all, nil
+}
+
+func (m *Manager) current(ctx context.Context) (*snapshot, error) {
+	if snap := m.snap.Load(); m.fresh(snap, maxAge) {
+		return snap, nil
+	}
+	return m.renew(ctx, maxAge)
+}
+
+func (m *Manager) fresh(snap *snapshot, age time.Duration) bool {
+	if snap == nil || snap.local != m.changes.Load() {
+		return false
+	}
+	passed := m.o.Now().Sub(snap.checked)
+	return passed >= 0 && passed < age
+}
+
+// renew asks store and certificates again unless somebody else just did.
+func (m *Manager) renew(ctx context.Context, age time.Duration) (*snapshot, error) {
+	m.refresh.Lock()
+	defer m.refresh.Unlock()
+	old := m.snap.Load()
+	if m.fresh(old, age) {
+		return old, nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout)
+	defer cancel()
+	local, now := m.changes.Load(), m.o.Now() // before reading: a change meanwhile makes the result stale, not wrong
+	counter, err := m.o.Store.Changes(ctx)
+	if err != nil {
+		return nil, gateway.Wrap(gateway.Unavailable, err, "contracts can't be read")
+	}
+	if old == nil || counter != old.counter || local != old.local || !m.sameCertificates(old, now) {
+		if old, err = m.read(ctx, old, now); err != nil {
+			return nil, gateway.Wrap(gateway.Unavailable, err, "contracts can't be read")
+		}
+	}
+	snap := *old
+	snap.local, snap.counter, snap.checked = local, counter, now
+	m.snap.Store(&snap)
+	return &snap, nil
+}
+
+// sameCertificates reports whether every signing certificate is still worth what it was.
+func (m *Manager) sameCertificates(snap *snapshot, now time.Time) bool {
+	for _, c := range snap.certs {
+		if fresh := m.weigh(c.chain, now); fresh.peer != c.peer || (fresh.err == nil) != (c.err == nil) {
+			return false
+		}
+	}
+	return true
+}
+
+func (m *Manager) weigh(chain []*x509.Certificate, now time.Time) certificate {
+	peer, err := m.o.VerifyChain(chain, now)
+	switch {
+	case err == nil:
+		return certificate{chain: chain, peer: peer.ID}
+	case gateway.KindOf(err) == gateway.Unavailable:
+		return certificate{chain: chain, err: err}
+	}
+	return certificate{chain: chain}
+}
+
+func (m *Manager) read(ctx context.Context, old *snapshot, now time.Time) (*snapshot, error) {
+	recs, err := m.o.Store.InForce(ctx, now)
+	if err != nil {
+		return nil, err
+	}
+	snap := &snapshot{
+		grants: map[gateway.GrantHash]standing{}, parsed: map[gateway.ContentHash]*contract.Content{}, certs: map[string]certificate{},
+	}
+	for _, rec := range recs {
+		var c *contract.Content
+		if old != nil {
+			c = old.parsed[rec.Hash]
+		}
+		if c == nil {
+			if c, err = m.parse(rec); err != nil {
+				return nil, err
+			}
+		}
+		snap.parsed[rec.Hash] = c
+		snap.add(m, c, rec, now)
+	}
+	return snap, nil
+}
+
+// parse reads stored content again; a hash that differs means that the database was tampered with, or broke.
+func (m *Manager) parse(rec contract.Record) (*contract.Content, error) {
+	c, err := contract.ParseContent(rec.Raw)
+	if err != nil {
+		return nil, gateway.Wrap(gateway.Internal, err, "contract "+string(rec.Hash)+" in the store")
+	}
+	if c.Hash() != rec.Hash {
+		return nil, gateway.Errorf(gateway.Internal, "contract %s in the store: its content has another hash", rec.Hash)
+	}
+	return c, nil
+}
+
+func (s *snapshot) add(m *Manager, c *contract.Content, rec contract.Record, now time.Time) {
+	st := standing{until: c.NotAfter()}
+	var counting []contract.Signature
+	for _, sig := range rec.Signed {
+		if sig.Type != contract.Accept {
+			counting = append(counting, sig.Signature) // a no counts, whatever became of its certificate
+			continue
+		}
+		cert, seen := s.certs[sig.X5T]
+		if !seen {
+			cert = m.weigh(sig.Chain, now)
+			s.certs[sig.X5T] = cert
+		}
+		switch {
+		case cert.err != nil:
+			st.unsure = cert.err
+		case cert.peer != sig.Peer:
+			continue
+		}
+		for _, link := range sig.Chain {
+			if link.NotAfter.Before(st.until) {
+				st.until = link.NotAfter
+			}
+		}
+		counting = append(counting, sig.Signature)
+	}
+	// The state within the span of validity: the span itself is looked at per question.
+	if contract.StateAt(c, counting, c.NotBefore()) != contract.Valid {
+		return
+	}
+	for _, g := range c.ConnectionGrants() {
+		st.grant = g
+		s.grants[g.Hash] = st
+	}
+}
+
+// counting tells which signatures count at now, in the order of rec.Signed, and why another does not.
+func (m *Manager) counting(rec contract.Record, now time.Time) (sigs []contract.Signature, states []contract.SignatureState) {
+	for _, sig := range rec.Signed {
+		state := contract.SignatureState{Signature: sig.Signature, Counts: true}
+		if sig.Type == contract.Accept {
+			switch peer, err := m.o.VerifyChain(sig.Chain, now); {
+			case err != nil:
+				state.Counts, state.Reason = false, err.Error()
+			case peer.ID != sig.Peer:
+				state.Counts, state.Reason = false, "the certificate is another peer's"
+			}
+		}
+		states = append(states, state)
+		if state.Counts {
+			sigs = append(sigs, sig.Signature)
+		}
+	}
+	return sigs, states
+}

@@ -1,0 +1,173 @@
+// Package manager is the manager of one peer (FSC Core 2.0.0): it holds the contracts that the peer is a party to, puts and
+// takes in signatures, brings its own signatures to every other party, gives out access tokens for the peer's services and
+// fetches tokens for its outway.
+//
+// To other peers it speaks FSC over mTLS (Handler). Who calls is checked first, per request, before anything of it is read. It
+// takes a signature only from the peer that made it, over content that it hashed itself, by a certificate that stands under the
+// group's anchor now. To its own peer it is a Go API: Propose, Accept, Reject, Revoke, List, Show, Grant, Grants.
+//
+// It refuses: whatever FSC Core has a code for; an accept by who said no before; content under a used iv; a contract whose purpose
+// this peer does not know as it is written (CheckProperties); a token for a contract that is not valid at this moment.
+//
+// Invariants a reviewer must keep: an act, our own or another peer's, is in the audit log before it takes effect; a signature and
+// the duty to deliver it are one transaction; a no (reject, revoke) is never undone, also not by the expiry of the certificate
+// that signed it; whether a grant is valid is answered from what the store said at most maxAge ago, or not at all.
+package manager
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"log/slog"
+	"maps"
+	"net/url"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/grensloos/grensloos/gateway"
+	"github.com/grensloos/grensloos/gateway/audit"
+	"github.com/grensloos/grensloos/gateway/contract"
+	"github.com/grensloos/grensloos/gateway/jose"
+)
+
+// Limits and defaults.
+const (
+	DefaultTokenTTL   = 120 * time.Second
+	MaxTokenTTL       = 5 * time.Minute
+	DefaultRetryStart = time.Second
+	MaxRetry          = 300 * time.Second // Digikoppeling REST-API: exponential back-off, cap 300 s
+
+	maxContractBody = 1536 << 10
+	maxTokenBody    = 8 << 10
+	clockSkew       = 60 * time.Second // how far another peer's clock may be ahead
+)
+
+// Options are what a manager needs. All are required unless they say otherwise.
+type Options struct {
+	Self    gateway.Peer
+	Rules   contract.Rules
+	Address string // where other peers reach this manager: https://host:port
+	Store   store
+	Peers   *Peers // the other managers
+
+	// PeerOf says who is at the other end of a connection, at this moment: certs.Group.PeerOf.
+	PeerOf func(*tls.ConnectionState) (gateway.Peer, *x509.Certificate, error)
+	// VerifyChain checks a signing certificate: certs.Group.VerifyChain.
+	VerifyChain func(chain []*x509.Certificate, at time.Time) (gateway.Peer, error)
+	// Signer gives the key and certificate of this moment.
+	Signer func() *jose.Signer
+	Audit  audit.Log
+	// CheckProperties objects to a grant whose purpose is not what this peer knows it to be. It is asked for every connection
+	// grant of a contract before this peer proposes or accepts it.
+	CheckProperties func(gateway.Grant) error
+
+	// Services that this peer offers, with the address of the inway that does (https://host:port). Empty: none.
+	Services map[gateway.ServiceName]string
+	// TokenTTL is how long a token lives, at most MaxTokenTTL. Zero: DefaultTokenTTL.
+	TokenTTL time.Duration
+	// RetryStart is the first pause of a delivery that did not succeed. Zero: DefaultRetryStart.
+	RetryStart time.Duration
+
+	Now func() time.Time
+	Log *slog.Logger
+}
+
+// store is where contracts, deliveries and peers are kept: gateway/store.
+type store interface {
+	contractStore
+	deliveryStore
+	peerStore
+}
+
+type contractStore interface {
+	Sign(context.Context, *contract.Content, contract.Signed, []contract.Delivery) (adds bool, err error)
+	Contract(context.Context, gateway.ContentHash) (contract.Record, error)
+	Contracts(context.Context, contract.Filter) ([]contract.Record, *contract.Position, error)
+	InForce(context.Context, time.Time) ([]contract.Record, error)
+	Changes(context.Context) (int64, error)
+}
+
+type deliveryStore interface {
+	ClaimDeliveries(ctx context.Context, now, until time.Time, limit int) ([]contract.Delivery, error)
+	SettleDelivery(context.Context, contract.Delivery) error
+	NextDelivery(context.Context) (time.Time, error)
+	Deliveries(context.Context, gateway.ContentHash) ([]contract.Delivery, error)
+	FailedDeliveries(context.Context) (map[gateway.ContentHash]int, error)
+}
+
+type peerStore interface {
+	PutPeer(context.Context, contract.KnownPeer, time.Time) error
+	Peers(context.Context, contract.PeerFilter) ([]contract.KnownPeer, error)
+}
+
+// Manager is the manager of one peer. Its methods may be called from many goroutines.
+type Manager struct {
+	o Options
+
+	snap    atomic.Pointer[snapshot]
+	changes atomic.Uint64 // counts changes made by this process
+	refresh sync.Mutex    // one reader of the store for snap
+
+	wake chan struct{} // tells Run that a delivery is due
+
+	known   sync.Mutex
+	written map[gateway.PeerID]contract.KnownPeer // what was last written of a peer; guarded by known
+}
+
+// New makes a manager. The error is of kind Invalid and names the option.
+func New(o Options) (*Manager, error) {
+	switch {
+	case o.Store == nil || o.Peers == nil || o.PeerOf == nil || o.VerifyChain == nil || o.Signer == nil || o.Audit == nil ||
+		o.CheckProperties == nil || o.Now == nil || o.Log == nil:
+		return nil, gateway.Errorf(gateway.Invalid, "manager: Store, Peers, PeerOf, VerifyChain, Signer, Audit, CheckProperties, Now and Log are required")
+	case o.TokenTTL < 0 || o.TokenTTL > MaxTokenTTL:
+		return nil, gateway.Errorf(gateway.Invalid, "manager.tokenTTL: give at most %v", MaxTokenTTL)
+	case o.RetryStart < 0 || o.RetryStart > MaxRetry:
+		return nil, gateway.Errorf(gateway.Invalid, "manager.retryStart: give at most %v", MaxRetry)
+	}
+	if _, err := gateway.ParsePeerID(string(o.Self.ID)); err != nil {
+		return nil, err
+	}
+	if err := checkAddress(o.Address, o.Rules.Group); err != nil {
+		return nil, gateway.Wrap(gateway.Invalid, err, "manager.address")
+	}
+	for _, name := range slices.Sorted(maps.Keys(o.Services)) {
+		if err := checkAddress(o.Services[name], o.Rules.Group); err != nil {
+			return nil, gateway.Wrap(gateway.Invalid, err, "inway.address of service "+string(name))
+		}
+	}
+	if o.TokenTTL == 0 {
+		o.TokenTTL = DefaultTokenTTL
+	}
+	if o.RetryStart == 0 {
+		o.RetryStart = DefaultRetryStart
+	}
+	return &Manager{o: o, wake: make(chan struct{}, 1), written: map[gateway.PeerID]contract.KnownPeer{}}, nil
+}
+
+// checkAddress accepts https://host:port on a port of the group, and nothing beside it (FSC Core, Fsc-Manager-Address; aud).
+func checkAddress(address string, group gateway.GroupRules) error {
+	u, err := url.Parse(address)
+	if err != nil || len(address) > 255 || u.Scheme != "https" || u.Hostname() == "" || u.Port() == "" || u.User != nil ||
+		(u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.Fragment != "" {
+		return gateway.Errorf(gateway.Invalid, "address: give https://host:port")
+	}
+	if port, err := strconv.Atoi(u.Port()); err != nil || !group.AllowsPort(port) {
+		return gateway.Errorf(gateway.Invalid, "address: port %.6s is not one of the group's %v", u.Port(), group.Ports)
+	}
+	return nil
+}
+
+// changed drops what was remembered of contracts: called after every write, so that the next question is answered from it.
+func (m *Manager) changed() { m.changes.Add(1) }
+
+// nudge tells Run to look at the deliveries now.
+func (m *Manager) nudge() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}

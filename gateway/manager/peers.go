@@ -1,0 +1,181 @@
+package manager
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/grensloos/grensloos/gateway"
+	"github.com/grensloos/grensloos/gateway/contract"
+	"github.com/grensloos/grensloos/gateway/edge"
+	"github.com/grensloos/grensloos/gateway/jose"
+)
+
+const (
+	callTimeout = 10 * time.Second
+	maxAnswer   = 256 << 10
+	// keysPause is the least time between two readings of one peer's key set, so that a stranger's thumbprints don't make us call.
+	keysPause = 5 * time.Second
+)
+
+// Peers are the managers of the other peers: where they are and which certificates they sign with. Make it with its fields; use it
+// by pointer.
+type Peers struct {
+	// Addresses are the managers by peer: https://host:port. They come from the configuration until there is a directory.
+	Addresses map[gateway.PeerID]string
+	// Own is this manager's address, sent along as Fsc-Manager-Address.
+	Own string
+	// Transport calls one peer over mTLS and reaches nobody else: certs.Transport.To.
+	Transport func(gateway.PeerID) http.RoundTripper
+	// VerifyChain checks a signing certificate: certs.Group.VerifyChain.
+	VerifyChain func(chain []*x509.Certificate, at time.Time) (gateway.Peer, error)
+	Now         func() time.Time
+
+	flight singleflight.Group
+	mu     sync.Mutex
+	keys   map[gateway.PeerID]keySet // guarded by mu
+}
+
+type keySet struct {
+	read   time.Time
+	chains map[string][]*x509.Certificate // by thumbprint
+}
+
+// Certificate returns the chain of the certificate with thumbprint x5t that peer publishes (FSC Core, JWKS), verified at this
+// moment. Denied: the peer publishes no such certificate, or it does not count. Unavailable: the peer can't be asked.
+func (p *Peers) Certificate(ctx context.Context, peer gateway.PeerID, x5t string) ([]*x509.Certificate, error) {
+	set, ok := p.cached(peer)
+	if _, has := set.chains[x5t]; !has && (!ok || p.Now().Sub(set.read).Abs() >= keysPause) {
+		fetched, err, _ := p.flight.Do(string(peer), func() (any, error) { return p.fetchKeys(context.WithoutCancel(ctx), peer) })
+		if err != nil {
+			return nil, err
+		}
+		set = fetched.(keySet) //nolint:errcheck // the function above returns nothing else
+	}
+	chain, has := set.chains[x5t]
+	if !has {
+		return nil, gateway.Errorf(gateway.Denied, "peer %s publishes no certificate with this x5t#S256 in its jwks.json", peer)
+	}
+	owner, err := p.VerifyChain(chain, p.Now())
+	if err != nil {
+		return nil, err
+	}
+	if owner.ID != peer {
+		return nil, gateway.Errorf(gateway.Denied, "peer %s publishes a certificate of peer %s", peer, owner.ID)
+	}
+	return chain, nil
+}
+
+// holder is the peer that is known to sign with x5t, if any.
+func (p *Peers) holder(x5t string) gateway.PeerID {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for peer, set := range p.keys {
+		if _, ok := set.chains[x5t]; ok {
+			return peer
+		}
+	}
+	return ""
+}
+
+func (p *Peers) cached(peer gateway.PeerID) (keySet, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	set, ok := p.keys[peer]
+	return set, ok
+}
+
+func (p *Peers) fetchKeys(ctx context.Context, peer gateway.PeerID) (keySet, error) {
+	status, body, err := p.call(ctx, peer, http.MethodGet, "/v1/.well-known/jwks.json", "", nil)
+	if err != nil {
+		return keySet{}, err
+	}
+	if status != http.StatusOK {
+		return keySet{}, gateway.Errorf(gateway.Unavailable, "jwks.json of peer %s: status %d", peer, status)
+	}
+	keys, err := jose.ParseJWKS(body)
+	if err != nil {
+		return keySet{}, gateway.Wrap(gateway.Denied, err, "jwks.json of peer "+string(peer))
+	}
+	set := keySet{read: p.Now(), chains: map[string][]*x509.Certificate{}}
+	for _, k := range keys {
+		if len(k.Chain) > 0 {
+			set.chains[k.X5T] = k.Chain
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.keys == nil {
+		p.keys = map[gateway.PeerID]keySet{}
+	}
+	p.keys[peer] = set
+	return set, nil
+}
+
+// call asks another manager. The error is of kind Unavailable, unless the peer is not in the configuration (Invalid) or turns out
+// to be another (Denied).
+func (p *Peers) call(ctx context.Context, peer gateway.PeerID, method, path, contentType string, body []byte) (int, []byte, error) {
+	base, ok := p.Addresses[peer]
+	if !ok {
+		return 0, nil, gateway.Errorf(gateway.Invalid, "peer %s: the configuration has no address of its manager; add it to peers", peer)
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(base, "/")+path, bytes.NewReader(body))
+	if err != nil {
+		return 0, nil, gateway.Wrap(gateway.Invalid, err, "address of the manager of peer "+string(peer))
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", contentType)
+		req.Header.Set(edge.HeaderManager, p.Own)
+	}
+	req.Header.Set("Accept", "application/json")
+	client := http.Client{ // no redirects: another address is another peer until the configuration says otherwise
+		Transport:     p.Transport(peer),
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		kind := gateway.Unavailable
+		if gateway.KindOf(err) == gateway.Denied {
+			kind = gateway.Denied
+		}
+		return 0, nil, gateway.Wrap(kind, err, "manager of peer "+string(peer))
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err != nil {
+		return 0, nil, gateway.Wrap(gateway.Unavailable, err, "manager of peer "+string(peer))
+	}
+	if len(answer) > maxAnswer {
+		return 0, nil, gateway.Errorf(gateway.Unavailable, "manager of peer %s: answers more than %d bytes", peer, maxAnswer)
+	}
+	return resp.StatusCode, answer, nil
+}
+
+// signatureBody is the body of POST /contracts and of accept, reject and revoke.
+type signatureBody struct {
+	Content   json.RawMessage `json:"content"`
+	Signature string          `json:"signature"`
+}
+
+// send brings one signature to its receiver.
+func (p *Peers) send(ctx context.Context, d contract.Delivery, content json.RawMessage) (int, []byte, error) {
+	body, err := json.Marshal(signatureBody{Content: content, Signature: d.JWS})
+	if err != nil {
+		return 0, nil, gateway.Wrap(gateway.Internal, err, "contract")
+	}
+	method, path := http.MethodPut, "/v1/contracts/"+string(d.Contract)+"/"+string(d.Type)
+	if d.Submit {
+		method, path = http.MethodPost, "/v1/contracts"
+	}
+	return p.call(ctx, d.Receiver, method, path, "application/json", body)
+}

@@ -40,12 +40,12 @@ const (
 
 // Files of the development PKI, within its folder.
 const (
-	RootFile            = "root.pem"             // the trust anchor: what goes into `ankers`
-	RootCRLFile         = "root.crl"             // goes into `crls`, as does
-	IntermediateCRLFile = "intermediate.crl"     // this one
-	IntermediateFile    = "intermediate.pem"     // issues the leaf certificates
-	rootKeyFile         = "root-key.pem"         //nolint:gosec // G101: a file name
-	intermediateKeyFile = "intermediate-key.pem" //nolint:gosec // G101: a file name
+	RootFile            = "root.pem"         // the trust anchor: what goes into `ankers`
+	RootCRLFile         = "root.crl"         // goes into `crls`, as does
+	IntermediateCRLFile = "intermediate.crl" // this one
+	IntermediateFile    = "intermediate.pem" // issues the leaf certificates
+	rootKeyFile         = "root-key.pem"
+	intermediateKeyFile = "intermediate-key.pem"
 
 	CertFile = "cert.pem" // of an issued certificate: leaf and intermediate
 	KeyFile  = "key.pem"  // of an issued certificate

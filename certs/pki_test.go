@@ -38,8 +38,10 @@ func TestIssue(t *testing.T) {
 	}
 	want := content{
 		string(borne), "Gemeente Borne", "borne.example",
-		[]string{"borne.example", "*.borne.example"}, 2,
-		[]x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, t0.AddDate(0, 0, 30),
+		[]string{"borne.example", "*.borne.example"},
+		2,
+		[]x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		t0.AddDate(0, 0, 30),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("certificate (-want +got):\n%s", diff)

@@ -12,6 +12,7 @@
 package contract
 
 import (
+	"bytes"
 	"crypto/sha3"
 	"encoding/base64"
 	"encoding/json"
@@ -70,9 +71,15 @@ type Content struct {
 
 	Raw []byte `json:"-"` // as received; what MarshalJSON writes
 
-	hash       gateway.ContentHash
-	grants     []gateway.GrantHash
-	properties []gateway.Properties // by grant; zero when not purpose-bound
+	hash   gateway.ContentHash
+	grants []gateway.GrantHash
+	doelen []doelbinding // by grant
+}
+
+// doelbinding is what the properties of one grant say of its purpose: nothing, something, or what is wrong with it.
+type doelbinding struct {
+	properties gateway.Properties
+	err        error
 }
 
 // Validity is a span of unix seconds, both ends included.
@@ -123,8 +130,7 @@ type PeerRef struct {
 	PeerID gateway.PeerID `json:"peer_id"`
 }
 
-// ParseContent reads contract content of at most MaxBytes: its form and the form of our properties, not whether it is
-// acceptable (Validate). The error is of kind Invalid and names the member; an unknown fsc_version or hash_algorithm has its code.
+// ParseContent reads contract content of at most MaxBytes: its form, not whether it is acceptable (Validate). The error is of kind Invalid and names the member; an unknown fsc_version or hash_algorithm has its code.
 func ParseContent(raw []byte) (*Content, error) {
 	if len(raw) > MaxBytes {
 		return nil, gateway.Errorf(gateway.Invalid, "content: %d bytes, at most %d are accepted", len(raw), MaxBytes)
@@ -195,13 +201,13 @@ func (c *Content) addGrant(raw json.RawMessage) error {
 	if err != nil {
 		return err
 	}
-	properties, err := parseProperties(data.Properties)
-	if err != nil {
-		return err
+	if data.Properties != nil && !bytes.HasPrefix(data.Properties, []byte("{")) {
+		return gateway.Errorf(gateway.Invalid, "properties: give a JSON object, or leave it out")
 	}
+	properties, err := parseProperties(data.Properties)
 	c.Grants = append(c.Grants, GrantEnvelope{Data: data})
 	c.grants = append(c.grants, gateway.GrantHash("$1$"+hashType+"$"+digest([]byte(c.hash), canonical)))
-	c.properties = append(c.properties, properties)
+	c.doelen = append(c.doelen, doelbinding{properties, err})
 	return nil
 }
 
@@ -281,12 +287,13 @@ func (c *Content) Parties() []gateway.PeerID {
 // schemas/DIVERGENCES.md for the delegators).
 func (c *Content) RequiredSigners() []gateway.PeerID { return c.Parties() }
 
-// ConnectionGrants are the plain and delegated connection grants in the form that the other packages know.
+// ConnectionGrants are the plain and delegated connection grants in the form that the other packages know. A grant whose
+// properties Validate refuses is not among them: it must not pass for one that is not purpose-bound.
 func (c *Content) ConnectionGrants() []gateway.Grant {
 	var out []gateway.Grant
 	for i, env := range c.Grants {
 		d := env.Data
-		if d.Outway == nil || d.Type != gateway.ServiceConnection && d.Type != gateway.DelegatedServiceConnection {
+		if c.doelen[i].err != nil || d.Outway == nil || d.Type != gateway.ServiceConnection && d.Type != gateway.DelegatedServiceConnection {
 			continue
 		}
 		g := gateway.Grant{
@@ -296,7 +303,7 @@ func (c *Content) ConnectionGrants() []gateway.Grant {
 			OutwayDomain:     strings.ToLower(d.Outway.Identification.DomainName),
 			ServicePeer:      d.Service.PeerID, Service: d.Service.Name,
 			NotBefore: c.NotBefore(), NotAfter: c.NotAfter(),
-			Properties: c.properties[i], RawProperties: slices.Clone([]byte(d.Properties)),
+			Properties: c.doelen[i].properties, RawProperties: slices.Clone([]byte(d.Properties)),
 		}
 		if d.Service.Delegator != nil {
 			g.ServiceDelegator = d.Service.Delegator.PeerID

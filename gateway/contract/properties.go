@@ -57,12 +57,8 @@ func parseProperties(raw json.RawMessage) (gateway.Properties, error) {
 		return gateway.Properties{}, nil
 	}
 	var all map[string]json.RawMessage
-	if strings.HasPrefix(string(raw), "{") {
-		if err := jose.Decode(raw, &all); err != nil {
-			return gateway.Properties{}, gateway.Wrap(gateway.Invalid, err, "properties")
-		}
-	} else {
-		return gateway.Properties{}, gateway.Errorf(gateway.Invalid, "properties: give a JSON object, or leave it out")
+	if err := jose.Decode(raw, &all); err != nil {
+		return gateway.Properties{}, gateway.Wrap(gateway.Invalid, err, "properties")
 	}
 	own := map[string]json.RawMessage{}
 	for name, value := range all {

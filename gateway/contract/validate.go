@@ -109,9 +109,9 @@ func (c *Content) validateGrant(i int, d GrantData, r Rules) error {
 	if _, err := gateway.ParseServiceName(string(d.Service.Name)); err != nil {
 		return gateway.Wrap(gateway.Invalid, err, "service.name")
 	}
-	check := c.validateConnection
+	check := validateConnection
 	if publication(d.Type) {
-		check = c.validatePublication
+		check = validatePublication
 	}
 	if err := check(d); err != nil {
 		return err
@@ -126,7 +126,10 @@ func (c *Content) validateGrant(i int, d GrantData, r Rules) error {
 	if err := checkNames(d.Properties, d.Type, r.Properties); err != nil {
 		return err
 	}
-	return c.checkCollege(d, c.properties[i].NamensCollege)
+	if err := c.doelen[i].err; err != nil {
+		return err
+	}
+	return checkCollege(d, c.doelen[i].properties.NamensCollege)
 }
 
 func demand(name string, ref *PeerRef, wanted bool) error {
@@ -142,7 +145,7 @@ func demand(name string, ref *PeerRef, wanted bool) error {
 	return gateway.Wrap(gateway.Invalid, err, name+".peer_id")
 }
 
-func (c *Content) validateConnection(d GrantData) error {
+func validateConnection(d GrantData) error {
 	if d.Outway == nil {
 		return gateway.Errorf(gateway.Invalid, "outway: missing")
 	}
@@ -170,7 +173,7 @@ func (c *Content) validateConnection(d GrantData) error {
 	return nil
 }
 
-func (c *Content) validatePublication(d GrantData) error {
+func validatePublication(d GrantData) error {
 	if d.Outway != nil {
 		return gateway.Errorf(gateway.Invalid, "outway: does not belong in this type of grant")
 	}
@@ -219,7 +222,7 @@ func isDomainName(s string) bool {
 
 // checkCollege holds namensCollege to what the direction namens means: a plain connection to the college's own service, or to
 // one that is offered for it (schemas/fsc-doelbinding.md).
-func (c *Content) checkCollege(d GrantData, college gateway.PeerID) error {
+func checkCollege(d GrantData, college gateway.PeerID) error {
 	if college == "" {
 		return nil
 	}

@@ -36,6 +36,10 @@ func LoadCatalogue(fsys fs.FS) (*Catalogue, error) {
 	if err != nil {
 		return nil, err
 	}
+	return loadCatalogue(files)
+}
+
+func loadCatalogue(files []file) (*Catalogue, error) {
 	if len(files) == 0 {
 		return nil, gateway.Errorf(gateway.Invalid, "purpose catalogue: no *.yaml in the folder")
 	}
@@ -124,11 +128,13 @@ func newLoader() (*loader, error) {
 	return &loader{schema, k}, nil
 }
 
+const dienstenFile = "diensten.json"
+
 // klassen has the sensitivity classes of every field that exists, by dienst and veld (schemas/diensten.json).
 type klassen map[gateway.Dienst]map[gateway.Veld][]string
 
 func loadKlassen() (klassen, error) {
-	const name = "diensten.json"
+	const name = dienstenFile
 	raw, err := fs.ReadFile(schemas.FS, name)
 	if err != nil {
 		return nil, err

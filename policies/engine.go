@@ -101,5 +101,8 @@ func (s *Session) Entry(doel gateway.Doel, at time.Time) (Entry, bool) {
 
 // Decide answers one question. The error is never nil when the decision could not be made; the decision denies then.
 func (s *Session) Decide(ctx context.Context, in Input) (gateway.Decision, error) {
+	if in.Tijd.IsZero() {
+		in.Tijd = s.now()
+	}
 	return s.rev.decide(ctx, in)
 }

@@ -2,20 +2,230 @@ package policies
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"sync"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/rego"
 
 	"github.com/grensloos/grensloos/gateway"
+	"github.com/grensloos/grensloos/schemas"
 )
 
+// revision is everything that one request decides by. Except for the cache it does not change.
 type revision struct {
 	id        string
 	catalogue *Catalogue
+	doelen    map[gateway.Doel][]*doelTerms // in the order of catalogue.entries
+	unknown   *doelTerms
+	inactive  *doelTerms
+	federatie rego.PreparedEvalQuery
+	lokaal    *lokaal // nil: no local policy
+
+	mu     sync.RWMutex // guards grants
+	grants map[gateway.GrantHash]*grantTerms
 }
 
-func load(context.Context, Options) (*revision, error) {
-	c, err := LoadCatalogue(Embedded())
-	return &revision{catalogue: c}, err
+// maxGrants bounds the cache of converted grants; beyond it the cache starts anew.
+const maxGrants = 10_000
+
+// load reads every file once, so that the id is that of what was compiled.
+func load(ctx context.Context, o Options) (*revision, error) {
+	parts, err := o.read()
+	if err != nil {
+		return nil, err
+	}
+	c, err := loadCatalogue(parts.catalogus)
+	if err != nil {
+		return nil, err
+	}
+	k, err := loadKlassen()
+	if err != nil {
+		return nil, err
+	}
+	r := &revision{
+		id: parts.digest(), catalogue: c, doelen: map[gateway.Doel][]*doelTerms{}, unknown: noDoel(false), inactive: noDoel(true),
+		grants: map[gateway.GrantHash]*grantTerms{},
+	}
+	for doel, entries := range c.entries {
+		for _, e := range entries {
+			r.doelen[doel] = append(r.doelen[doel], newDoelTerms(e.canonical(), k))
+		}
+	}
+	if r.federatie, err = prepareFederatie(ctx, parts.federatie); err != nil {
+		return nil, err
+	}
+	if o.Lokaal != nil {
+		if r.lokaal, err = prepareLokaal(ctx, parts.lokaal, k); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
 }
 
-func (r *revision) decide(context.Context, Input) (gateway.Decision, error) {
-	return gateway.Decision{}, nil
+// parts are the files that a revision is made of.
+type parts struct{ catalogus, diensten, federatie, lokaal []file }
+
+func (o Options) read() (p parts, err error) {
+	if o.Catalogus == nil {
+		o.Catalogus = mustSub("doelen")
+	}
+	if o.Federatie == nil {
+		o.Federatie = mustSub("rego")
+	}
+	if p.catalogus, err = readFiles(o.Catalogus, ".yaml", ".yml"); err != nil {
+		return p, err
+	}
+	if p.federatie, err = regoFiles(o.Federatie); err != nil {
+		return p, err
+	}
+	if o.Lokaal != nil {
+		if p.lokaal, err = regoFiles(o.Lokaal); err != nil {
+			return p, err
+		}
+	}
+	raw, err := fs.ReadFile(schemas.FS, dienstenFile)
+	p.diensten = []file{{dienstenFile, raw}}
+	return p, err
+}
+
+func mustSub(dir string) fs.FS {
+	sub, err := fs.Sub(embedded, dir)
+	if err != nil {
+		panic(err) // the folder is embedded
+	}
+	return sub
+}
+
+// digest is over the names and contents of all files.
+func (p parts) digest() string {
+	h := sha256.New()
+	for i, files := range [][]file{p.catalogus, p.diensten, p.federatie, p.lokaal} {
+		for _, f := range files {
+			fmt.Fprintf(h, "%d %q %x\n", i, f.name, sha256.Sum256(f.data))
+		}
+	}
+	return "sha256:" + hex.EncodeToString(h.Sum(nil))
+}
+
+const federatiePackage = "data.grensloos.federatie"
+
+func prepareFederatie(ctx context.Context, files []file) (rego.PreparedEvalQuery, error) {
+	compiler, err := compile(files, federatiePackage)
+	if err != nil {
+		return rego.PreparedEvalQuery{}, err
+	}
+	if len(compiler.GetRulesExact(ast.MustParseRef(federatiePackage+".besluit"))) == 0 {
+		return rego.PreparedEvalQuery{}, gateway.Errorf(gateway.Invalid, "federation policy: package grensloos.federatie has no rule besluit")
+	}
+	q, err := rego.New(rego.Query("x = "+federatiePackage+".besluit"), rego.Compiler(compiler)).PrepareForEval(ctx)
+	return q, gateway.Wrap(gateway.Invalid, err, "federation policy")
+}
+
+// doel is the entry that is current at a moment, as Rego sees it.
+func (r *revision) doel(doel gateway.Doel, at time.Time) *doelTerms {
+	terms := r.doelen[doel]
+	if len(terms) == 0 {
+		return r.unknown
+	}
+	if i := r.catalogue.index(doel, at); i >= 0 {
+		return terms[i]
+	}
+	return r.inactive
+}
+
+func (r *revision) grant(g gateway.Grant, at time.Time) *grantTerms {
+	d := r.doel(g.Properties.Doel, at)
+	r.mu.RLock()
+	t := r.grants[g.Hash]
+	r.mu.RUnlock()
+	if t != nil && t.isOf(g, d) {
+		return t
+	}
+	g.Properties.Velden = g.Properties.Velden.Beperk(g.Properties.Velden) // ours: the caller may change its own
+	t = newGrantTerms(g, d)
+	if g.Hash == "" {
+		return t
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.grants) >= maxGrants {
+		clear(r.grants)
+	}
+	r.grants[g.Hash] = t
+	return t
+}
+
+// decide evaluates the federation's policy, and if that allows, subtracts what the local policy denies or withholds.
+func (r *revision) decide(ctx context.Context, in Input) (gateway.Decision, error) {
+	denied := gateway.Decision{Revision: r.id, Rule: "federatie/fout"}
+	switch {
+	case in.Stap != Uitgaand && in.Stap != Inkomend && in.Stap != Verstrekking:
+		return denied, gateway.Errorf(gateway.Internal, "policies: stap %.20q: give uitgaand, inkomend or verstrekking", string(in.Stap))
+	case (in.Stap == Verstrekking) != (in.Persoon != nil):
+		return denied, gateway.Errorf(gateway.Internal, "policies: persoon: give it at verstrekking, and only there")
+	}
+	value := in.value(r.grant(in.Grant, in.Tijd))
+	results, err := r.federatie.Eval(ctx, rego.EvalParsedInput(value))
+	if err != nil {
+		return denied, gateway.Wrap(gateway.Internal, err, "policies: federation policy")
+	}
+	d, ok := r.read(results)
+	if !ok {
+		return denied, gateway.Errorf(gateway.Internal, "policies: the federation policy gave no decision")
+	}
+	if d.Allow && r.lokaal != nil {
+		return r.lokaal.narrow(ctx, value, d)
+	}
+	return d, nil
+}
+
+// read makes a decision of what rule besluit gave. ok is false for anything but an allowed decision with fields or a refusal with a
+// known reason.
+func (r *revision) read(results rego.ResultSet) (d gateway.Decision, ok bool) {
+	if len(results) != 1 {
+		return d, false
+	}
+	besluit, isObject := results[0].Bindings["x"].(map[string]any)
+	if !isObject {
+		return d, false
+	}
+	d.Revision = r.id
+	if code, refused := besluit["reden"].(string); refused {
+		_, known := reasons[gateway.Reason(code)]
+		d.Reasons, d.Rule = []gateway.Reason{gateway.Reason(code)}, "federatie/"+code
+		return d, known
+	}
+	d.Rule = "federatie/toegestaan"
+	velden, ok := fields(besluit["velden"])
+	geheim, isBool := besluit["geheim"].(bool)
+	if !ok || !isBool || len(velden) == 0 {
+		return d, false
+	}
+	for _, why := range []gateway.Reason{gateway.GrondslagDektElementNiet, gateway.KlasseVerboden, gateway.ToestemmingOntbreekt} {
+		withheld, ok := fields(besluit[string(why)])
+		if !ok {
+			return d, false
+		}
+		d = withhold(d, why, withheld)
+	}
+	d.Allow, d.Velden, d.Geheim = true, velden, geheim
+	return d, true
+}
+
+// withhold notes fields that stay behind, and why.
+func withhold(d gateway.Decision, why gateway.Reason, velden gateway.Velden) gateway.Decision {
+	if len(velden) == 0 {
+		return d
+	}
+	if d.Onthouden == nil {
+		d.Onthouden = map[gateway.Reason]gateway.Velden{}
+	}
+	d.Onthouden[why] = velden
+	d.Reasons = append(d.Reasons, why)
+	return d
 }

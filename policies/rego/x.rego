@@ -1,2 +1,0 @@
-package x
-default x := false

@@ -40,8 +40,8 @@ const maxBody = 256 << 10 // bytes of a request
 
 // contracts reads the contracts of this peer, newest first.
 type contracts interface {
-	Contracten(ctx context.Context) ([]Contract, error)
-	Contract(ctx context.Context, hash gateway.ContentHash) (Contract, error)
+	List(ctx context.Context) ([]contract.Summary, error)
+	Show(ctx context.Context, hash gateway.ContentHash) (contract.Detail, error)
 }
 
 // proposer signs and offers a new contract, and records who did it before it takes effect.
@@ -78,15 +78,14 @@ type records interface {
 // Handler serves the API. Every field is needed.
 type Handler struct {
 	Self          gateway.Peer
-	Group         gateway.GroupID
 	Sleutel       string         // public-key thumbprint of our own outway: what a proposal in which we ask names
 	Auth          *edge.Verifier // callers of the own network
-	Contracten    contracts
-	Voorstel      proposer // the manager
-	Ondertekening signer   // the manager
-	Register      register // the store
-	Toestemmingen consents // the store
-	Records       records
+	Contracten    contracts // the manager
+	Voorstel      proposer  // the manager
+	Ondertekening signer    // the manager
+	Register      register  // the store
+	Toestemmingen consents  // the store
+	Records       records   // the reader of the audit stream
 	Policy        *policies.Engine // for the catalogue
 	Audit         audit.Log
 	Pseudonyms    gateway.PseudonymKeys
@@ -97,7 +96,7 @@ type Handler struct {
 // Router is the API with all its paths. The error names a dependency that is missing.
 func (h *Handler) Router() (http.Handler, error) {
 	for name, missing := range map[string]bool{
-		"Self": h.Self.ID == "", "Group": h.Group == "", "Auth": h.Auth == nil, "Contracten": h.Contracten == nil,
+		"Self": h.Self.ID == "", "Auth": h.Auth == nil, "Contracten": h.Contracten == nil,
 		"Voorstel": h.Voorstel == nil, "Ondertekening": h.Ondertekening == nil, "Register": h.Register == nil,
 		"Toestemmingen": h.Toestemmingen == nil, "Records": h.Records == nil, "Policy": h.Policy == nil, "Audit": h.Audit == nil,
 	} {

@@ -14,13 +14,6 @@ import (
 	"github.com/grensloos/grensloos/gateway/edge"
 )
 
-// Contract is a contract of this peer with what its parties did with it.
-type Contract struct {
-	Content    *contract.Content
-	Signatures []contract.Signature // verified: Peer is set
-	State      contract.State
-}
-
 // ContractJSON is a contract as this API shows it (schemas/beheer.openapi.yaml, Contract).
 type ContractJSON struct {
 	Hash           gateway.ContentHash `json:"hash"`
@@ -31,6 +24,9 @@ type ContractJSON struct {
 	GeldigTot      time.Time           `json:"geldigTot"`
 	Grants         []GrantJSON         `json:"grants"`
 	Handtekeningen []HandtekeningJSON  `json:"handtekeningen"`
+	WachtOp        []gateway.PeerID    `json:"wachtOp"` // who must still accept
+	Afleveringen   []AfleveringJSON    `json:"afleveringen,omitempty"`
+	Bezwaar        string              `json:"bezwaar,omitempty"` // why this peer can't accept it as it is
 }
 
 // GrantJSON is one grant of a contract.
@@ -53,6 +49,17 @@ type HandtekeningJSON struct {
 	Peer       gateway.PeerID         `json:"peer"`
 	Soort      contract.SignatureType `json:"soort"`
 	GetekendOp time.Time              `json:"getekendOp"`
+	Telt       bool                   `json:"telt"`
+	Waarom     string                 `json:"waarom,omitempty"` // why it does not count
+}
+
+// AfleveringJSON says how far one of our signatures is on its way to one party.
+type AfleveringJSON struct {
+	Aan      gateway.PeerID         `json:"aan"`
+	Soort    contract.SignatureType `json:"soort"`
+	Toestand string                 `json:"toestand"`
+	Pogingen int                    `json:"pogingen"`
+	Reden    string                 `json:"reden,omitempty"` // why the last attempt did not succeed
 }
 
 // toestanden are the states of a contract in the words of this API.
@@ -65,7 +72,13 @@ var toestanden = map[contract.State]string{
 	contract.Expired:  "verlopen",
 }
 
-func contractJSON(c Contract) ContractJSON {
+var aflevertoestanden = map[contract.DeliveryState]string{
+	contract.Open:      "onderweg",
+	contract.Delivered: "afgeleverd",
+	contract.Failed:    "geweigerd",
+}
+
+func contractJSON(c contract.Summary) ContractJSON {
 	out := ContractJSON{
 		Hash:           c.Content.Hash(),
 		Toestand:       toestanden[c.State],
@@ -75,6 +88,7 @@ func contractJSON(c Contract) ContractJSON {
 		GeldigTot:      c.Content.NotAfter().UTC(),
 		Grants:         []GrantJSON{},
 		Handtekeningen: []HandtekeningJSON{},
+		WachtOp:        append([]gateway.PeerID{}, c.Missing...),
 	}
 	connections := map[gateway.GrantHash]gateway.Grant{}
 	for _, g := range c.Content.ConnectionGrants() {
@@ -95,13 +109,15 @@ func contractJSON(c Contract) ContractJSON {
 		out.Grants = append(out.Grants, g)
 	}
 	for _, s := range c.Signatures {
-		out.Handtekeningen = append(out.Handtekeningen, HandtekeningJSON{Peer: s.Peer, Soort: s.Type, GetekendOp: s.SignedAt.UTC()})
+		out.Handtekeningen = append(out.Handtekeningen, HandtekeningJSON{
+			Peer: s.Peer, Soort: s.Type, GetekendOp: s.SignedAt.UTC(), Telt: s.Counts, Waarom: s.Reason,
+		})
 	}
 	return out
 }
 
 func (h *Handler) listContracts(w http.ResponseWriter, r *http.Request) {
-	all, err := h.Contracten.Contracten(r.Context())
+	all, err := h.Contracten.List(r.Context())
 	if err != nil {
 		edge.WriteProblem(w, r, err)
 		return
@@ -129,12 +145,19 @@ func (h *Handler) showContract(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *Handler) answerContract(w http.ResponseWriter, r *http.Request, status int, hash gateway.ContentHash) {
-	c, err := h.Contracten.Contract(r.Context(), hash)
+	c, err := h.Contracten.Show(r.Context(), hash)
 	if err != nil {
 		edge.WriteProblem(w, r, err)
 		return
 	}
-	edge.WriteJSON(w, r, status, contractJSON(c))
+	out := contractJSON(c.Summary)
+	out.Bezwaar = c.Objection
+	for _, d := range c.Deliveries {
+		out.Afleveringen = append(out.Afleveringen, AfleveringJSON{
+			Aan: d.Receiver, Soort: d.Type, Toestand: aflevertoestanden[d.State], Pogingen: d.Attempts, Reden: d.Reason,
+		})
+	}
+	edge.WriteJSON(w, r, status, out)
 }
 
 // sign serves accept, reject and revoke. The manager records the act before it signs.
@@ -204,7 +227,7 @@ func (h *Handler) content(in VoorstelJSON, now time.Time) (contract.NewContent, 
 	if len(in.Grants) == 0 || len(in.Grants) > 10 {
 		bad.add("grants", "geef er 1 tot en met 10")
 	}
-	out := contract.NewContent{Group: h.Group, NotBefore: in.GeldigVanaf, NotAfter: in.GeldigTot, Now: now}
+	out := contract.NewContent{NotBefore: in.GeldigVanaf, NotAfter: in.GeldigTot, Now: now}
 	for i, g := range in.Grants {
 		if len(bad) > 20 {
 			break

@@ -1,0 +1,171 @@
+package bevraging
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"github.com/grensloos/grensloos/gateway"
+	"github.com/grensloos/grensloos/gateway/edge"
+	"github.com/grensloos/grensloos/gateway/jose"
+	"github.com/grensloos/grensloos/policies"
+)
+
+const (
+	maxAntwoord = 4 << 20  // bytes of a gemeente's answer
+	maxFout     = 64 << 10 // bytes of a gemeente's refusal
+
+	zoekPath = "/v1/clienten/_zoek"
+)
+
+// Codes of what went wrong between here and an answer that can be used.
+const (
+	codeGeenVerbinding     = "geen-verbinding"
+	codeTeLaat             = "te-laat"
+	codeTeGroot            = "antwoord-te-groot"
+	codeOnleesbaar         = "antwoord-onleesbaar"
+	codeTegenstrijdig      = "antwoord-tegenstrijdig"
+	codeGeenAntwoord       = "geen-bruikbaar-antwoord"
+	codeTransactieOnbekend = "transactie-onbekend"
+)
+
+var teksten = map[string]string{
+	codeGeenVerbinding:       "De gemeente is niet bereikt.",
+	codeTeLaat:               "De gemeente heeft niet op tijd geantwoord.",
+	codeTeGroot:              "Het antwoord van de gemeente is groter dan toegestaan en is niet gelezen.",
+	codeOnleesbaar:           "Het antwoord van de gemeente heeft niet de vorm die is afgesproken.",
+	codeTegenstrijdig:        "Het antwoord van de gemeente spreekt zichzelf of de vraag tegen.",
+	codeGeenAntwoord:         "De gemeente heeft geen bruikbaar antwoord gegeven.",
+	codeTransactieOnbekend:   "Het antwoord heeft geen transactienummer en is niet gebruikt.",
+	string(BronOnbereikbaar): "De gemeente heeft geantwoord, maar haar bron niet. Onbekend is of er gegevens zijn.",
+}
+
+// stuur asks the gemeente through the outway. Whatever comes back, or does not, becomes an outcome with a name.
+func (h *Handler) stuur(ctx context.Context, q question, grant gateway.Grant) *GemeenteAntwoord {
+	part := q.antwoord("")
+	resp, err := h.zend(ctx, q, grant)
+	if err != nil {
+		h.fout(ctx, q, part, err)
+		return part
+	}
+	defer resp.Body.Close()
+	id, err := gateway.ParseTransactionID(resp.Header.Get(edge.HeaderTransaction))
+	if err != nil {
+		part.alle(Onbereikbaar, reden(codeTransactieOnbekend))
+		return part
+	}
+	part.Transactie = id
+	if resp.StatusCode != http.StatusOK {
+		h.geweigerd(ctx, part, resp)
+		return part
+	}
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAntwoord+1))
+	switch {
+	case err != nil:
+		h.fout(ctx, q, part, err)
+	case len(raw) > maxAntwoord:
+		part.alle(Onbereikbaar, reden(codeTeGroot))
+	case !edge.IsJSON(resp.Header.Get("Content-Type")):
+		part.alle(Onbereikbaar, reden(codeOnleesbaar))
+	default:
+		h.lezen(ctx, q, part, raw)
+	}
+	return part
+}
+
+func (h *Handler) zend(ctx context.Context, q question, grant gateway.Grant) (*http.Response, error) {
+	body, err := q.marshalVraag()
+	if err != nil {
+		return nil, err
+	}
+	base := h.OutwayURL
+	if base == "" {
+		base = "https://outway"
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(base, "/")+zoekPath, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+q.caller.Token)
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set(edge.HeaderGrantHash, string(grant.Hash))
+	req.Header.Set(edge.HeaderZaak, q.Zaak)
+	req.Header.Set(edge.HeaderZaaktype, q.Zaaktype)
+	edge.SetTrace(req.Header, q.trace)
+	return h.Outway.RoundTrip(req)
+}
+
+// fout names why no answer came in.
+func (h *Handler) fout(ctx context.Context, q question, part *GemeenteAntwoord, err error) {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
+		part.alle(TeLaat, reden(codeTeLaat))
+		return
+	}
+	h.log(ctx, "gemeente not reached", part, slog.Any("error", err), slog.String("gemeente", string(q.gemeente.ID)))
+	part.alle(Onbereikbaar, reden(codeGeenVerbinding))
+}
+
+var codeForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,63}$`)
+
+// geweigerd reads a refusal: of our own outway, of the gemeente's inway (FSC error body) or of its service (problem+json). Of what
+// it says only the code is taken over; the text is ours.
+func (h *Handler) geweigerd(ctx context.Context, part *GemeenteAntwoord, resp *http.Response) {
+	var body struct {
+		Code string `json:"code"`
+	}
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxFout))
+	if err != nil || jose.Decode(raw, &body, jose.AllowUnknown()) != nil || !codeForm.MatchString(body.Code) {
+		body.Code = ""
+	}
+	if code := resp.Header.Get(edge.HeaderErrorCode); body.Code == "" && codeForm.MatchString(code) {
+		body.Code = code
+	}
+	code := body.Code
+	h.log(ctx, "gemeente refused", part, slog.Int("status", resp.StatusCode), slog.String("code", code))
+	switch {
+	case code == string(gateway.GeenContract) && resp.StatusCode == http.StatusForbidden:
+		part.alle(NietGevraagd, Reden{Code: code, Tekst: policies.Text(gateway.GeenContract)})
+	case resp.StatusCode == http.StatusForbidden:
+		if code == "" {
+			code = policies.Geweigerd
+		}
+		part.alle(Geweigerd, openbaar(code))
+	case code == string(BronOnbereikbaar):
+		part.alle(BronOnbereikbaar, reden(code))
+	case resp.StatusCode == http.StatusGatewayTimeout:
+		part.alle(TeLaat, Reden{Code: or(code, codeTeLaat), Tekst: teksten[codeTeLaat]})
+	case resp.StatusCode == http.StatusBadGateway:
+		part.alle(Onbereikbaar, Reden{Code: or(code, codeGeenVerbinding), Tekst: teksten[codeGeenVerbinding]})
+	default:
+		part.alle(Onbereikbaar, Reden{Code: or(code, codeGeenAntwoord), Tekst: teksten[codeGeenAntwoord]})
+	}
+}
+
+// openbaar is a public reason with the text that belongs to its code.
+func openbaar(code string) Reden {
+	if code == strings.ToLower(code) {
+		return Reden{Code: code, Tekst: policies.PublicText(code)}
+	}
+	return Reden{Code: code, Tekst: "De toegang is geweigerd; de beheerder kan de code opzoeken."}
+}
+
+func reden(code string) Reden { return Reden{Code: code, Tekst: teksten[code]} }
+
+func or(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}
+
+func (h *Handler) log(ctx context.Context, message string, part *GemeenteAntwoord, attrs ...any) {
+	if h.Log != nil {
+		h.Log.WarnContext(ctx, message, append(attrs, slog.String("transaction", string(part.Transactie)))...) //nolint:sloglint // both calls give a constant
+	}
+}

@@ -184,7 +184,7 @@ func capabilities() *ast.Capabilities {
 func located(at *ast.Location, format string, args ...any) error {
 	file, row := "policy", 1
 	if at != nil {
-		file, row = at.File, at.Row
+		file, row = at.File, max(at.Row, 1)
 	}
 	return gateway.Errorf(gateway.Invalid, "%s:%d: %s", file, row, fmt.Sprintf(format, args...))
 }

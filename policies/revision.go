@@ -169,6 +169,9 @@ func (r *revision) decide(ctx context.Context, in Input) (gateway.Decision, erro
 	case (in.Stap == Verstrekking) != (in.Persoon != nil):
 		return denied, gateway.Errorf(gateway.Internal, "policies: persoon: give it at verstrekking, and only there")
 	}
+	if err := ctx.Err(); err != nil {
+		return denied, gateway.Wrap(gateway.Unavailable, err, "policies")
+	}
 	value := in.value(r.grant(in.Grant, in.Tijd))
 	results, err := r.federatie.Eval(ctx, rego.EvalParsedInput(value))
 	if err != nil {

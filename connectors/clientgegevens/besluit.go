@@ -93,7 +93,7 @@ func (h *Handler) besluit(ctx context.Context, p *verzoek) (*besluit, error) {
 		return nil, &gateway.Error{Kind: gateway.Unavailable, Code: CodeRegister, Message: "toestemmingen: the register does not answer", Cause: opaque{registerErr}}
 	case down != nil:
 		return nil, &gateway.Error{Kind: gateway.Unavailable, Code: codeBronOnbereikbaar, Message: "source: does not answer", Cause: opaque{down}}
-	case !b.Allow:
+	case !b.Allow || len(b.diensten(p)) == 0:
 		r := b.geweigerd()
 		return nil, gateway.WithCode(gateway.Denied, r.Code, "%s", r.Tekst)
 	case !b.bekend && !errors.Is(readErr, connectors.ErrGeenGegevens):

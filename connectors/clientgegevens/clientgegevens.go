@@ -41,13 +41,17 @@ const Version = "1.0.0"
 
 // Codes of refusals that are no reason of a policy.
 const (
-	CodeBuitenInway            = "niet-via-inway"        // no journalled transaction: the call did not pass the inway
-	CodeRegister               = "register-onbereikbaar" // the register of consents did not answer
-	CodeNietAangesloten        = "bron-niet-aangesloten" // no source is connected for this dienst or veld
-	CodeVerklaring             = "verklaring-ongeldig"   // the verklaring is missing or does not fit this request
-	CodeGrant                  = "contract-niet-geldig"  // the grant of the token is not valid (any more)
-	codeBronOnbereikbaar       = connectors.CodeOnbereikbaar
-	maxBody              int64 = 16 << 10
+	CodeBuitenInway      = "niet-via-inway"        // no journalled transaction: the call did not pass the inway
+	CodeRegister         = "register-onbereikbaar" // the register of consents did not answer
+	CodeNietAangesloten  = "bron-niet-aangesloten" // no source is connected for this dienst or veld
+	CodeVerklaring       = "verklaring-ongeldig"   // the verklaring is missing or does not fit this request
+	CodeGrant            = "contract-niet-geldig"  // the grant of the token is not valid (any more)
+	codeBronOnbereikbaar = connectors.CodeOnbereikbaar
+)
+
+const (
+	maxBody int64 = 16 << 10        // bytes of a question
+	skew          = 5 * time.Second // how far the clocks of two peers may differ for a verklaring
 )
 
 type tokenVerifier interface {
@@ -66,7 +70,7 @@ type consents interface {
 	Toestemmingen(ctx context.Context, betrokkene []gateway.Pseudonym, doel gateway.Doel) ([]toestemming.Toestemming, error)
 }
 
-// Handler is the service. All fields but DemoBSN, Skew and Timeout must be set.
+// Handler is the service. All fields but DemoBSN and Timeout must be set.
 type Handler struct {
 	Self          gateway.Peer
 	Tokens        tokenVerifier
@@ -78,7 +82,6 @@ type Handler struct {
 	Pseudonyms    gateway.PseudonymKeys
 	Bron          connectors.Source
 	DemoBSN       bool          // accept fictitious persons only: 999000000-999999999
-	Skew          time.Duration // how far the clocks of peers may differ
 	Timeout       time.Duration // of all reads of one question; 0: 5 seconds
 	Now           func() time.Time
 	Log           *slog.Logger
@@ -197,7 +200,7 @@ func (h *Handler) toelaten(w http.ResponseWriter, r *http.Request) (*verzoek, er
 	}
 	p.verklaring, err = verklaring.Expect{
 		ClientCert: cert, Cnf: claims.Cnf, Audience: h.Self.ID, Grant: p.grant, Transactie: p.transactie,
-		Method: r.Method, Target: target(r), BodyDigest: verklaring.Digest(body), Now: p.nu, Skew: h.Skew,
+		Method: r.Method, Target: target(r), BodyDigest: verklaring.Digest(body), Now: p.nu, Skew: skew,
 	}.Verify(statements[0])
 	if err != nil {
 		return nil, &gateway.Error{Kind: gateway.Denied, Code: CodeVerklaring, Cause: err}

@@ -78,14 +78,14 @@ type records interface {
 // Handler serves the API. Every field is needed.
 type Handler struct {
 	Self          gateway.Peer
-	Sleutel       string         // public-key thumbprint of our own outway: what a proposal in which we ask names
-	Auth          *edge.Verifier // callers of the own network
-	Contracten    contracts // the manager
-	Voorstel      proposer  // the manager
-	Ondertekening signer    // the manager
-	Register      register  // the store
-	Toestemmingen consents  // the store
-	Records       records   // the reader of the audit stream
+	Sleutel       string           // public-key thumbprint of our own outway: what a proposal in which we ask names
+	Auth          *edge.Verifier   // callers of the own network
+	Contracten    contracts        // the manager
+	Voorstel      proposer         // the manager
+	Ondertekening signer           // the manager
+	Register      register         // the store
+	Toestemmingen consents         // the store
+	Records       records          // the reader of the audit stream
 	Policy        *policies.Engine // for the catalogue
 	Audit         audit.Log
 	Pseudonyms    gateway.PseudonymKeys

@@ -99,6 +99,10 @@ func noDoel(known bool) *doelTerms {
 
 func newGrantTerms(g gateway.Grant, d *doelTerms) *grantTerms {
 	richting := g.Richting()
+	rol := "" // a direction has one role
+	if rollen := richting.AfnemerRollen(); len(rollen) == 1 {
+		rol = rollen[0]
+	}
 	return &grantTerms{
 		grant:    g,
 		doel:     d,
@@ -112,7 +116,7 @@ func newGrantTerms(g gateway.Grant, d *doelTerms) *grantTerms {
 			"versie", ast.IntNumberTerm(g.Properties.DoelVersie),
 			"digest", ast.StringTerm(g.Properties.DoelDigest),
 			"velden", set(elements(g.Properties.Velden)),
-			"afnemerRollen", set(richting.AfnemerRollen()),
+			"afnemerRol", ast.StringTerm(rol),
 		),
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -209,12 +211,16 @@ func (r *revision) read(results rego.ResultSet) (d gateway.Decision, ok bool) {
 	if !ok || !isBool || len(velden) == 0 {
 		return d, false
 	}
-	for _, why := range []gateway.Reason{gateway.GrondslagDektElementNiet, gateway.KlasseVerboden, gateway.ToestemmingOntbreekt} {
-		withheld, ok := fields(besluit[string(why)])
-		if !ok {
+	onthouden, ok := besluit["onthouden"].(map[string]any)
+	if !ok {
+		return d, false
+	}
+	for _, why := range slices.Sorted(maps.Keys(onthouden)) {
+		withheld, ok := fields(onthouden[why])
+		if _, known := reasons[gateway.Reason(why)]; !ok || !known {
 			return d, false
 		}
-		d = withhold(d, why, withheld)
+		d = withhold(d, gateway.Reason(why), withheld)
 	}
 	d.Allow, d.Velden, d.Geheim = true, velden, geheim
 	return d, true

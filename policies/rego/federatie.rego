@@ -11,7 +11,7 @@
 #             en bij stap verstrekking ook {geheimhouding, beperkt, leeftijd (-1 onbekend)}
 #   context   {stap: "uitgaand" | "inkomend" | "verstrekking", tijd, doel, richting, namensCollege, zaak, zaaktype, aantal,
 #             toestemming, toestemmingVelden: verzameling}
-#   grant     wat getekend is: {afnemer, bron, versie, digest, velden: verzameling, afnemerRollen: verzameling}
+#   grant     wat getekend is: {afnemer, bron, versie, digest, velden: verzameling, afnemerRol}
 #   doel      wat nu geldt: {bekend, geldig, status, versie, digest, velden, nooit, richting, zaaktypen, afnemerRollen,
 #             medewerkerRollen: verzamelingen, maxPersonen, bezwaar, toestemming ("" = geen), vanafLeeftijd}
 #
@@ -19,31 +19,26 @@
 # De keten volgt dezelfde volgorde: wat niet van de persoon afhangt komt eerst.
 package grensloos.federatie
 
-besluit := {
-	"velden": velden,
-	"klasse-verboden": verboden,
-	"grondslag-dekt-element-niet": ongedekt,
-	"toestemming-ontbreekt": gedekt - velden,
-	"geheim": geheim,
-} if {
-	niet_aangeboden == false
-	input.doel.bekend == true
-	input.doel.geldig == true
+besluit := {"velden": velden, "onthouden": onthouden, "geheim": geheim} if {
+	input.context.doel != "handhaving-fraude"
 	input.doel.status == "actief"
+	input.doel.geldig == true
+	input.doel.bekend == true
 	input.grant.afnemer == input.subject.properties.oin
 	input.grant.bron == input.resource.properties.bronOin
 	input.grant.versie == input.doel.versie
 	input.grant.digest == input.doel.digest
 	input.doel.richting[input.context.richting]
-	count(input.grant.afnemerRollen & input.doel.afnemerRollen) > 0
-	count(input.subject.properties.rol & input.doel.medewerkerRollen) > 0
+	input.doel.afnemerRollen[input.grant.afnemerRol]
+	input.subject.properties.rol & input.doel.medewerkerRollen != set()
 	mandaat
-	zaak
+	input.doel.zaaktypen[input.context.zaaktype]
+	input.context.zaak != ""
 	input.context.aantal > 0
 	input.context.aantal <= input.doel.maxPersonen
-	count(gedekt) > 0
+	gedekt != set()
 	persoon
-	count(velden) > 0
+	velden != set()
 } else := {"reden": reden}
 
 reden := "doel-niet-aangeboden" if {
@@ -67,11 +62,11 @@ reden := "doel-niet-aangeboden" if {
 } else := "te-veel-personen" if {
 	aantal_past == false
 } else := "klasse-verboden" if {
-	count(gedekt) == 0
-	count(verboden) > 0
-	count(ongedekt) == 0
+	gedekt == set()
+	verboden != set()
+	ongedekt == set()
 } else := "grondslag-dekt-element-niet" if {
-	count(gedekt) == 0
+	gedekt == set()
 } else := "beperkt-na-bezwaar" if {
 	onbeperkt == false
 } else := "geheimhouding" if {
@@ -83,7 +78,7 @@ reden := "doel-niet-aangeboden" if {
 	oud_genoeg == false
 } else := "toestemming-ontbreekt" if {
 	persoon
-	count(velden) == 0
+	velden == set()
 }
 
 # P29 wordt bij naam geweigerd, wat een catalogus ook zegt.
@@ -120,8 +115,8 @@ ongewijzigd if {
 default bevoegd := false
 
 bevoegd if {
-	count(input.grant.afnemerRollen & input.doel.afnemerRollen) > 0
-	count(input.subject.properties.rol & input.doel.medewerkerRollen) > 0
+	input.doel.afnemerRollen[input.grant.afnemerRol]
+	input.subject.properties.rol & input.doel.medewerkerRollen != set()
 }
 
 # Namens een college vragen kan alleen bij dat college zelf.
@@ -132,9 +127,9 @@ mandaat if {
 	input.context.namensCollege == input.resource.properties.bronOin
 }
 
-mandaat if zonder_mandaat[input.context.richting]
+mandaat if input.context.richting == "tussen"
 
-zonder_mandaat := {"tussen", "partner"}
+mandaat if input.context.richting == "partner"
 
 # Er is een zaak, van een zaaktype waarvoor het doel geldt.
 default zaak := false
@@ -161,10 +156,20 @@ ongedekt := (input.resource.properties.velden - gedekt) - verboden
 # Wat de betrokkene bij de toestemming heeft beperkt gaat niet mee.
 velden := gedekt & input.context.toestemmingVelden
 
+onthouden := {} if velden == input.resource.properties.velden
+
+else := {
+	"klasse-verboden": verboden,
+	"grondslag-dekt-element-niet": ongedekt,
+	"toestemming-ontbreekt": gedekt - velden,
+}
+
 # De persoon is pas bekend bij de verstrekking.
 default persoon := false
 
-persoon if voor_persoon[input.context.stap]
+persoon if input.context.stap == "uitgaand"
+
+persoon if input.context.stap == "inkomend"
 
 persoon if {
 	input.context.stap == "verstrekking"
@@ -175,8 +180,6 @@ persoon if {
 	toestemming_past
 	oud_genoeg
 }
-
-voor_persoon := {"uitgaand", "inkomend"}
 
 # Zolang over een bezwaar niet is beslist, is de verwerking beperkt (AVG art. 18 lid 1 onder d).
 default onbeperkt := false
@@ -190,9 +193,9 @@ default geheimhouding_past := false
 
 geheimhouding_past if input.resource.properties.geheimhouding == false
 
-geheimhouding_past if voor_college[input.context.richting]
+geheimhouding_past if input.context.richting == "namens"
 
-voor_college := {"namens", "tussen"}
+geheimhouding_past if input.context.richting == "tussen"
 
 default geheim := false
 

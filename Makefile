@@ -10,8 +10,11 @@ help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 build: ## build bin/grensloos
-	@if [ ! -d "$$($(GO) env GOCACHE)" ] || [ ! -e $(BIN) ]; then echo "building grensloos (the first time takes about two minutes; packages are listed as they are built)"; fi
-	@$(GO) build -v -trimpath -o $(BIN) ./cmd/grensloos 2>&1 | awk '{n++; printf "\r\033[K  %d packages, %s", n, $$0; fflush()} END {if (n) print ""}'; test -x $(BIN)
+	@echo 'building grensloos; the first time takes about two minutes on two cores'
+	@rm -f $(BIN)
+	@$(GO) build -v -trimpath -o $(BIN) ./cmd/grensloos 2>&1 | awk -v tty="$$(test -t 1 && echo 1)" \
+		'/[ :]/ {print; next} {n++; if (tty) printf "\r\033[K  %d packages", n; else if (n % 50 == 0) print "  " n " packages"; fflush()} END {if (tty && n) print ""}'
+	@test -x $(BIN)
 
 demo: build ## two peers on this machine: a question crosses one municipal border
 	@$(BIN) demo $(ARGS)

@@ -1,0 +1,395 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/grensloos/grensloos/certs"
+	"github.com/grensloos/grensloos/connectors"
+	"github.com/grensloos/grensloos/connectors/clientgegevens"
+	"github.com/grensloos/grensloos/connectors/database"
+	"github.com/grensloos/grensloos/gateway"
+	"github.com/grensloos/grensloos/gateway/accesstoken"
+	"github.com/grensloos/grensloos/gateway/audit"
+	"github.com/grensloos/grensloos/gateway/audit/journal"
+	"github.com/grensloos/grensloos/gateway/audit/kafka"
+	"github.com/grensloos/grensloos/gateway/beheer"
+	"github.com/grensloos/grensloos/gateway/bevraging"
+	"github.com/grensloos/grensloos/gateway/contract"
+	"github.com/grensloos/grensloos/gateway/edge"
+	"github.com/grensloos/grensloos/gateway/inway"
+	"github.com/grensloos/grensloos/gateway/jose"
+	"github.com/grensloos/grensloos/gateway/manager"
+	"github.com/grensloos/grensloos/gateway/outway"
+	"github.com/grensloos/grensloos/gateway/store"
+	"github.com/grensloos/grensloos/policies"
+)
+
+// peer is everything that one process runs, in the order in which it is opened; close goes back up.
+type peer struct {
+	cfg  *Config
+	log  *slog.Logger
+	now  func() time.Time
+	self gateway.Peer
+
+	group      *certs.Group
+	identity   *certs.Identity
+	network    *certs.Identity
+	auth       *edge.Verifier
+	pseudonyms gateway.PseudonymKeys
+	policy     *policies.Engine
+	store      *store.Store
+	broker     *kafka.Broker // nil with a cluster
+	writer     *kafka.Writer
+	reader     *kafka.Reader
+	journal    *journal.Journal
+	source     connectors.Source
+	manager    *manager.Manager
+	managers   *manager.Peers
+	transport  *certs.Transport
+
+	roles  []role
+	opened []func(context.Context) error
+}
+
+// role is one listener.
+type role struct {
+	name    string
+	address string
+	server  *http.Server
+}
+
+// task is work in the background.
+type task struct {
+	name string
+	run  func(context.Context) error
+}
+
+// openPeer builds a peer from its configuration. What was opened before an error is closed again.
+func openPeer(ctx context.Context, cfg *Config, log *slog.Logger) (_ *peer, err error) {
+	p := &peer{cfg: cfg, log: log, now: time.Now}
+	defer func() {
+		if err != nil {
+			closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+			defer cancel()
+			err = errors.Join(err, p.close(closing))
+		}
+	}()
+	for _, step := range []func(context.Context) error{
+		p.openIdentity, p.openPolicy, p.openStore, p.openAudit, p.openManager, p.openSource, p.openRoles,
+	} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// close undoes openPeer in reverse order.
+func (p *peer) close(ctx context.Context) error {
+	var errs []error
+	for i := len(p.opened) - 1; i >= 0; i-- {
+		errs = append(errs, p.opened[i](ctx))
+	}
+	p.opened = nil
+	return errors.Join(errs...)
+}
+
+func (p *peer) onClose(f func() error) {
+	p.opened = append(p.opened, func(context.Context) error { return f() })
+}
+
+// openIdentity loads who we are and whom we trust. The certificate must say what the configuration says.
+func (p *peer) openIdentity(context.Context) (err error) {
+	if p.group, err = certs.OpenGroup(p.rules(), p.cfg.Group.Trust, p.now, p.log); err != nil {
+		return fmt.Errorf("group.vertrouwen: %w", err)
+	}
+	if p.identity, err = certs.LoadIdentity(p.cfg.Certificate.Cert, p.cfg.Certificate.Key); err != nil {
+		return fmt.Errorf("certificaat: %w", err)
+	}
+	if p.self, err = p.identity.Peer(); err != nil {
+		return fmt.Errorf("certificaat: %w", err)
+	}
+	if p.self.ID != p.cfg.Peer.ID || p.self.Name != p.cfg.Peer.Name {
+		return fmt.Errorf("peer: the certificate is of %s (%s), the configuration says %s (%s)", p.self.Name, p.self.ID, p.cfg.Peer.Name, p.cfg.Peer.ID)
+	}
+	if p.network, err = certs.LoadIdentity(p.cfg.Network.Certificate.Cert, p.cfg.Network.Certificate.Key); err != nil {
+		return fmt.Errorf("netwerk.certificaat: %w", err)
+	}
+	issuers := edge.Issuers{Issuer: p.cfg.Network.Issuer, Audience: p.cfg.Network.Audience, Organisatie: p.self.ID}
+	for _, file := range p.cfg.Network.IssuerKeys {
+		key, err := loadPublicKey(file)
+		if err != nil {
+			return fmt.Errorf("netwerk.issuerSleutels: %w", err)
+		}
+		issuers.Keys = append(issuers.Keys, key)
+	}
+	if p.auth, err = edge.NewVerifier(issuers, p.now); err != nil {
+		return fmt.Errorf("netwerk: %w", err)
+	}
+	p.pseudonyms, err = loadPseudonymKeys(p.cfg.Pseudonyms)
+	p.transport = p.group.Transport(p.identity)
+	p.onClose(func() error { p.transport.CloseIdleConnections(); return nil })
+	return err
+}
+
+func (p *peer) rules() gateway.GroupRules {
+	return gateway.GroupRules{ID: p.cfg.Group.ID, Ports: p.cfg.Group.Ports}
+}
+
+func (p *peer) openPolicy(ctx context.Context) (err error) {
+	opts := p.cfg.Policies.Options()
+	opts.Now = p.now
+	if p.policy, err = policies.New(ctx, opts); err != nil {
+		return fmt.Errorf("beleid: %w", err)
+	}
+	return nil
+}
+
+func (p *peer) openStore(ctx context.Context) (err error) {
+	if p.store, err = store.Open(ctx, p.cfg.Store); err != nil {
+		return fmt.Errorf("opslag: %w", err)
+	}
+	p.onClose(p.store.Close)
+	return nil
+}
+
+// openAudit opens the journal and what it ships to. Closing the journal ships what is in it, so it closes first.
+func (p *peer) openAudit(ctx context.Context) (err error) {
+	target := p.cfg.Audit.Kafka
+	if len(target.Brokers) == 0 {
+		if p.broker, err = kafka.StartBroker(p.cfg.Audit.Embedded, p.log); err != nil {
+			return fmt.Errorf("audit.ingebouwd: %w", err)
+		}
+		p.onClose(p.broker.Close)
+		embedded := p.broker.Config()
+		target.Brokers, target.SASL, target.TLS = embedded.Brokers, embedded.SASL, embedded.TLS
+	}
+	target.Organisation = p.self.ID
+	if err := kafka.EnsureTopics(ctx, target); err != nil {
+		return fmt.Errorf("audit.kafka: %w", err)
+	}
+	if p.writer, err = kafka.NewWriter(target); err != nil {
+		return fmt.Errorf("audit.kafka: %w", err)
+	}
+	p.onClose(p.writer.Close)
+	if p.reader, err = kafka.NewReader(target); err != nil {
+		return fmt.Errorf("audit.kafka: %w", err)
+	}
+	p.onClose(p.reader.Close)
+	journalConfig := p.cfg.Audit.Journal
+	journalConfig.Fault = journalFault()
+	if p.journal, err = journal.Open(journalConfig, p.log, p.now); err != nil {
+		return fmt.Errorf("audit.journaal: %w", err)
+	}
+	p.opened = append(p.opened, p.journal.Close)
+	return nil
+}
+
+// signer is the key of our group certificate of this moment.
+func (p *peer) signer() *jose.Signer {
+	pair := p.identity.Pair()
+	return &jose.Signer{Key: pair.Key, Cert: pair.Cert(), Chain: pair.Chain}
+}
+
+func (p *peer) openManager(context.Context) (err error) {
+	addresses := make(map[gateway.PeerID]string, len(p.cfg.Peers))
+	for _, n := range p.cfg.Peers {
+		addresses[n.ID] = n.Manager
+	}
+	services := make(map[gateway.ServiceName]string, len(p.cfg.Inway.Services))
+	for name := range p.cfg.Inway.Services {
+		services[name] = p.cfg.Inway.Address
+	}
+	p.managers = &manager.Peers{
+		Addresses: addresses, Own: p.cfg.Manager.Address, Transport: p.transport.To, VerifyChain: p.group.VerifyChain, Now: p.now,
+	}
+	p.manager, err = manager.New(manager.Options{
+		Self: p.self, Rules: contract.Rules{Group: p.rules()}, Address: p.cfg.Manager.Address, Store: p.store, Peers: p.managers,
+		PeerOf: p.group.PeerOf, VerifyChain: p.group.VerifyChain, Signer: p.signer, Audit: p.journal, CheckProperties: p.checkGrant,
+		Services: services, TokenTTL: p.cfg.Manager.TokenTTL, RetryStart: p.cfg.Manager.RetryStart, Now: p.now, Log: p.log,
+	})
+	if err != nil {
+		return fmt.Errorf("manager: %w", err)
+	}
+	return nil
+}
+
+// checkGrant objects to a grant that this peer must not sign: one whose purpose is not what our catalogue says it is, and one
+// without a purpose for a service of ours that is bound to purposes.
+func (p *peer) checkGrant(g gateway.Grant) error {
+	if g.IsDoelgebonden() {
+		return p.policy.Session().Catalogue().Check(g, p.now())
+	}
+	service, ours := p.cfg.Inway.Services[g.Service]
+	if g.ServicePeer == p.self.ID && ours && (service.Doelbinding == nil || *service.Doelbinding) {
+		return gateway.Errorf(gateway.Invalid, "grant for service %s: it is purpose-bound; put doel in the grant's properties", g.Service)
+	}
+	return nil
+}
+
+func (p *peer) openSource(ctx context.Context) (err error) {
+	if p.cfg.Source == nil {
+		return nil
+	}
+	source, err := database.Open(ctx, *p.cfg.Source.Database, database.Options{Now: p.now})
+	if err != nil {
+		return fmt.Errorf("bron.database: %w", err)
+	}
+	p.source = source
+	p.onClose(source.Close)
+	return nil
+}
+
+// openRoles makes a server of every role with an address.
+func (p *peer) openRoles(ctx context.Context) error {
+	groupSide := p.group.ServerTLS(p.identity)
+	ownSide := certs.InternalServerTLS(p.network)
+	p.addRole("manager", p.cfg.Manager.Listen, p.manager.Handler(), groupSide)
+	if p.cfg.Inway.Listen != "" {
+		in, err := p.openInway(ctx)
+		if err != nil {
+			return err
+		}
+		p.addRole("inway", p.cfg.Inway.Listen, in, groupSide)
+	}
+	out := &outway.Handler{
+		Self: p.self, Group: p.rules(), Auth: p.auth, Grants: p.manager, Tokens: p.tokens(), Policy: p.policy, Audit: p.journal, Sign: p.signer, Pseudonyms: p.pseudonyms,
+		Transport: p.transport.To, Now: p.now, Log: p.log, Fault: stepFault(),
+	}
+	if p.cfg.Outway.Listen != "" {
+		p.addRole("outway", p.cfg.Outway.Listen, out, ownSide)
+	}
+	if p.cfg.Bevraging.Listen != "" {
+		h, err := p.openBevraging(out)
+		if err != nil {
+			return err
+		}
+		p.addRole("bevraging", p.cfg.Bevraging.Listen, h, ownSide)
+	}
+	if p.cfg.Beheer.Listen != "" {
+		h, err := p.openBeheer()
+		if err != nil {
+			return err
+		}
+		p.addRole("beheer", p.cfg.Beheer.Listen, h, ownSide)
+	}
+	return nil
+}
+
+func (p *peer) addRole(name, address string, h http.Handler, tlsConfig *tls.Config) {
+	server := edge.NewServer(h, tlsConfig, p.log.With(slog.String("role", name)))
+	if name == "manager" || name == "inway" {
+		p.group.Track(server)
+	}
+	p.roles = append(p.roles, role{name: name, address: address, server: server})
+}
+
+// tasks is the work in the background.
+func (p *peer) tasks() []task {
+	watch := func(f func(context.Context)) func(context.Context) error {
+		return func(ctx context.Context) error { f(ctx); return nil }
+	}
+	return []task{
+		{"manager", p.manager.Run},
+		{"audit.journaal", func(ctx context.Context) error { return p.journal.Ship(ctx, p.writer) }},
+		{"group.vertrouwen", watch(func(ctx context.Context) { p.group.Watch(ctx, watchEvery) })},
+		{"certificaat", watch(func(ctx context.Context) { p.identity.Watch(ctx, watchEvery, p.log) })},
+		{"netwerk.certificaat", watch(func(ctx context.Context) { p.network.Watch(ctx, watchEvery, p.log) })},
+	}
+}
+
+// tokens fetches access tokens for our outway.
+func (p *peer) tokens() *manager.TokenClient {
+	return &manager.TokenClient{
+		Self: p.self.ID, Group: p.rules(), Peers: p.managers, Certificate: p.identity.Cert, Now: p.now,
+	}
+}
+
+// openInway makes the inway with its services. It knows the transaction ids of before a restart.
+func (p *peer) openInway(context.Context) (http.Handler, error) {
+	tokens := accesstoken.NewVerifier(p.self.ID, p.cfg.Group.ID, func(x5t string) (*x509.Certificate, bool) {
+		cert := p.identity.Cert()
+		return cert, jose.Thumbprint(cert) == x5t
+	}, p.now)
+	tokens.Audiences = []string{p.cfg.Inway.Address}
+	h := &inway.Handler{
+		Self: p.self, PeerOf: p.group.PeerOf, Tokens: tokens, Grants: p.manager, Policy: p.policy, Audit: p.journal,
+		Services: map[gateway.ServiceName]inway.Service{}, Now: p.now, Log: p.log, Fault: stepFault(),
+	}
+	for name, service := range p.cfg.Inway.Services {
+		s := inway.Service{Doelbinding: service.Doelbinding}
+		if service.URL == "" {
+			s.Handler = &clientgegevens.Handler{
+				Self: p.self, Tokens: tokens, Grants: p.manager, Transacties: h, Policy: p.policy, Toestemmingen: p.store,
+				Audit: p.journal, Pseudonyms: p.pseudonyms, Bron: p.source, DemoBSN: p.cfg.Demo,
+				Timeout: p.cfg.Source.Timeout, Now: p.now, Log: p.log,
+			}
+		} else {
+			var err error
+			if s.URL, err = url.Parse(service.URL); err != nil {
+				return nil, fmt.Errorf("inway.services.%s.url: %w", name, err)
+			}
+			if s.Transport, err = serviceTransport(service.CA); err != nil {
+				return nil, fmt.Errorf("inway.services.%s.ca: %w", name, err)
+			}
+		}
+		h.Services[name] = s
+	}
+	err := h.Restore(func(since time.Time, each func(audit.Record) error) error {
+		return p.journal.Scan(since, func(e journal.Entry) error { return each(e.Record) })
+	})
+	if err != nil {
+		return nil, fmt.Errorf("inway: transaction ids of before: %w", err)
+	}
+	return h, nil
+}
+
+// serviceTransport reaches a service on our own network: kept connections, the system's trust or the given CA, no proxy.
+func serviceTransport(ca string) (http.RoundTripper, error) {
+	t := &http.Transport{
+		MaxIdleConnsPerHost: 64, IdleConnTimeout: 90 * time.Second, ResponseHeaderTimeout: inway.DefaultTimeout,
+		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}, DisableCompression: true,
+	}
+	if ca != "" {
+		cfg, err := certs.InternalClientTLS(ca)
+		if err != nil {
+			return nil, err
+		}
+		t.TLSClientConfig = cfg
+	}
+	return t, nil
+}
+
+func (p *peer) openBevraging(out http.Handler) (http.Handler, error) {
+	h := &bevraging.Handler{
+		Self: p.self, Auth: p.auth, Grants: p.manager, Outway: inProcess{out}, Policy: p.policy, Audit: p.journal,
+		Pseudonyms: p.pseudonyms, Demo: p.cfg.Demo, Now: p.now, Log: p.log,
+	}
+	for _, n := range p.cfg.Peers {
+		if n.Gemeentecode != "" {
+			h.Gemeenten = append(h.Gemeenten, bevraging.Gemeente{ID: n.ID, Naam: n.Name, Code: n.Gemeentecode})
+		}
+	}
+	return h.Router()
+}
+
+func (p *peer) openBeheer() (http.Handler, error) {
+	sleutel, err := jose.KeyThumbprint(p.identity.Cert().PublicKey)
+	if err != nil {
+		return nil, fmt.Errorf("certificaat: %w", err)
+	}
+	h := &beheer.Handler{
+		Self: p.self, Sleutel: sleutel, Auth: p.auth, Contracten: p.manager, Voorstel: p.manager,
+		Ondertekening: p.manager, Register: p.store, Toestemmingen: p.store, Records: shipped{p.journal, p.reader}, Policy: p.policy,
+		Audit: p.journal, Pseudonyms: p.pseudonyms, Demo: p.cfg.Demo, Now: p.now,
+	}
+	return h.Router()
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// stopWithin bounds a graceful stop: open exchanges end, the journal is shipped.
+	stopWithin = 15 * time.Second
+	// watchEvery is how often files that may change (anchors, CRLs, certificates) are looked at: a change bites within 5 s.
+	watchEvery = 2 * time.Second
+)
+
+func serveCommand() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "serve -c peer.yaml",
+		Short: "Run all roles of one peer",
+		Long: `Run the roles of one peer that its configuration gives an address: manager, inway with its services, outway, bevraging and beheer.
+
+It prints a line "gereed" on standard output when every listener is open, and logs as JSON on standard error. On SIGINT or SIGTERM it
+stops taking new calls, lets open ones end, ships its journal and stops.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(file)
+			if err != nil {
+				return err
+			}
+			return serve(cmd.Context(), cfg, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	cmd.Flags().StringVarP(&file, "config", "c", "", "the peer's configuration file")
+	_ = cmd.MarkFlagRequired("config")
+	return usageFlags(cmd)
+}
+
+// serve runs a peer until ctx ends.
+func serve(ctx context.Context, cfg *Config, stdout, stderr io.Writer) (err error) {
+	unlock, err := lockFolder(cfg.Data)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	log := slog.New(slog.NewJSONHandler(stderr, nil)).With(slog.String("peer", string(cfg.Peer.ID)))
+	p, err := openPeer(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+		defer cancel()
+		err = errors.Join(err, p.close(closing))
+	}()
+	listeners, err := p.listen(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(stdout, "gereed: %s (%s)\n", cfg.Peer.Name, cfg.Peer.ID); err != nil {
+		closeAll(listeners)
+		return err
+	}
+	return p.run(ctx, listeners)
+}
+
+// run serves until ctx ends or a part fails, then lets open exchanges end before the background work stops.
+func (p *peer) run(ctx context.Context, listeners []net.Listener) error {
+	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBackground()
+	failed, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	var work errgroup.Group
+	for _, task := range p.tasks() {
+		work.Go(func() error {
+			if err := task.run(background); err != nil && background.Err() == nil {
+				err = fmt.Errorf("%s: %w", task.name, err)
+				fail(err)
+				return err
+			}
+			return nil
+		})
+	}
+	for i, role := range p.roles {
+		work.Go(func() error {
+			if err := role.server.ServeTLS(listeners[i], "", ""); !errors.Is(err, http.ErrServerClosed) {
+				err = fmt.Errorf("%s: %w", role.name, err)
+				fail(err)
+				return err
+			}
+			return nil
+		})
+	}
+	p.log.Info("ready")
+	<-failed.Done()
+	p.log.Info("stopping")
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+	defer cancel()
+	var stop errgroup.Group
+	for _, role := range p.roles {
+		stop.Go(func() error {
+			if err := role.server.Shutdown(stopping); err != nil {
+				return errors.Join(fmt.Errorf("%s: open exchanges were cut off: %w", role.name, err), role.server.Close())
+			}
+			return nil
+		})
+	}
+	err := stop.Wait()
+	stopBackground()
+	return errors.Join(work.Wait(), err)
+}
+
+// listen opens every listener, so that "gereed" is true when it is said.
+func (p *peer) listen(ctx context.Context) ([]net.Listener, error) {
+	var open []net.Listener
+	for _, role := range p.roles {
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", role.address)
+		if err != nil {
+			closeAll(open)
+			return nil, fmt.Errorf("%s.luister: %w", role.name, err)
+		}
+		open = append(open, l)
+	}
+	return open, nil
+}
+
+func closeAll(listeners []net.Listener) {
+	for _, l := range listeners {
+		l.Close()
+	}
+}

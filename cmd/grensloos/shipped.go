@@ -1,0 +1,41 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/grensloos/grensloos/gateway"
+	"github.com/grensloos/grensloos/gateway/audit"
+	"github.com/grensloos/grensloos/gateway/audit/journal"
+	"github.com/grensloos/grensloos/gateway/audit/kafka"
+)
+
+// shipped reads the audit log after what was journalled up to this moment has reached it, so that a reader never misses a record
+// that was there when it asked.
+type shipped struct {
+	journal *journal.Journal
+	reader  *kafka.Reader
+}
+
+const (
+	shipWithin = 5 * time.Second
+	shipPoll   = 5 * time.Millisecond
+)
+
+func (s shipped) Transaction(ctx context.Context, id gateway.TransactionID) ([]audit.Record, error) {
+	asked := time.Now()
+	deadline, cancel := context.WithTimeout(ctx, shipWithin)
+	defer cancel()
+	tick := time.NewTicker(shipPoll)
+	defer tick.Stop()
+	for {
+		if lag, age := s.journal.Lag(); lag == 0 || age < time.Since(asked) {
+			return s.reader.Transaction(ctx, id)
+		}
+		select {
+		case <-tick.C:
+		case <-deadline.Done():
+			return nil, gateway.Errorf(gateway.Unavailable, "the audit log has not caught up with the journal within %v; is the broker there? Try again", shipWithin)
+		}
+	}
+}

@@ -9,5 +9,5 @@ import "embed"
 
 // FS has every schema file, by its name in this folder.
 //
-//go:embed *.json *.yaml
+//go:embed *.json *.yaml *.md
 var FS embed.FS

@@ -23,7 +23,7 @@ var ownProperties = []string{"doel", "doelVersie", "doelDigest", "velden", "name
 
 var (
 	doelForm   = regexp.MustCompile(`^[a-z][a-z0-9-]{1,63}$`)
-	naamForm   = regexp.MustCompile(`^[a-z][A-Za-z0-9]{0,63}$`)
+	naamForm   = regexp.MustCompile(`^[a-z][A-Za-z0-9-]{0,63}$`)
 	digestForm = regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`)
 )
 
@@ -103,14 +103,14 @@ func checkProperties(p gateway.Properties, present map[string]json.RawMessage) e
 	}
 	for dienst, velden := range p.Velden {
 		if !naamForm.MatchString(string(dienst)) {
-			return gateway.Errorf(gateway.Invalid, "velden: the name of a dienst is letters and digits, the first a small letter")
+			return gateway.Errorf(gateway.Invalid, "velden: the name of a dienst is letters, digits and hyphens, the first a small letter")
 		}
 		if len(velden) == 0 || len(velden) > maxVelden {
 			return gateway.Errorf(gateway.Invalid, "velden.%s: give 1 to %d fields, or leave the dienst out", dienst, maxVelden)
 		}
 		for i, veld := range velden {
 			if !naamForm.MatchString(string(veld)) || slices.Contains(velden[:i], veld) {
-				return gateway.Errorf(gateway.Invalid, "velden.%s: each field once, letters and digits, the first a small letter", dienst)
+				return gateway.Errorf(gateway.Invalid, "velden.%s: each field once: letters, digits and hyphens, the first a small letter", dienst)
 			}
 		}
 	}

@@ -71,7 +71,7 @@ func (c *TokenClient) Token(ctx context.Context, g gateway.Grant) (string, *acce
 		if result.Err != nil {
 			return "", nil, result.Err
 		}
-		t := result.Val.(heldToken) //nolint:errcheck // the function above returns nothing else
+		t := result.Val.(heldToken)
 		return t.compact, t.claims, nil
 	}
 }

@@ -50,7 +50,7 @@ type Options struct {
 	Self    gateway.Peer
 	Rules   contract.Rules
 	Address string // where other peers reach this manager: https://host:port
-	Store   store
+	Store   keeper // gateway/store
 	Peers   *Peers // the other managers
 
 	// PeerOf says who is at the other end of a connection, at this moment: certs.Group.PeerOf.
@@ -75,8 +75,8 @@ type Options struct {
 	Log *slog.Logger
 }
 
-// store is where contracts, deliveries and peers are kept: gateway/store.
-type store interface {
+// keeper is where contracts, deliveries and peers are kept.
+type keeper interface {
 	contractStore
 	deliveryStore
 	peerStore

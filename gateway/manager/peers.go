@@ -58,7 +58,7 @@ func (p *Peers) Certificate(ctx context.Context, peer gateway.PeerID, x5t string
 		if err != nil {
 			return nil, err
 		}
-		set = fetched.(keySet) //nolint:errcheck // the function above returns nothing else
+		set = fetched.(keySet)
 	}
 	chain, has := set.chains[x5t]
 	if !has {

@@ -1,65 +1,383 @@
-// Package journal keeps audit records on this machine's disk before anything else happens, and ships them onward.
+// Package journal keeps audit records on this machine's disk, in order, before anything else happens, and ships them onward. It
+// is an audit.Log (FSC Logging: "get persistence confirmation before proxying"; ADL: durable before the answer).
+//
+// One committer writes what came in while it was syncing as one batch: one write and one fdatasync for all. Each record has a
+// checksum, a sequence number and a running hash. Records go from the durable position to a Sink at least once; consumers drop
+// record ids that they have. Segments that were shipped are deleted after Config.KeepFor.
+//
+// It refuses, with TRANSACTION_LOG_WRITE_ERROR: when the disk is full, when more waits for shipping than the bounds allow, when
+// it is closed, and, until it is opened anew, once a write or sync broke: after that nobody knows what is on the disk.
+//
+// Open repairs a torn tail: what a crash left half written and nobody was told is durable. Damage anywhere else is an error that
+// names segment and offset. One thing can't be told from a torn tail: damage afterwards to the very last batch, not yet shipped.
+//
+// Invariant a reviewer must keep: a batch is written only when the one before it is durable, and nobody hears nil before that.
 package journal
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
 	"time"
 
+	"github.com/grensloos/grensloos/gateway"
 	"github.com/grensloos/grensloos/gateway/audit"
 )
 
 // Entry is a record in its place in the journal.
 type Entry = audit.Entry
 
-// A Sink is where the journal ships to. Write returns nil only when all entries are kept there; after an error the same entries
-// come again.
-type Sink interface {
-	Write(ctx context.Context, entries []Entry) error
-}
-
-// Ack says when Append returns.
-type Ack string
-
-// The acknowledgement modes.
-const (
-	AckJournal Ack = "journal" // when the record is on this machine's disk
-	AckKafka   Ack = "kafka"   // when the sink has it, too
-)
-
-// Config is the section audit.journal of a peer's configuration.
-type Config struct {
-	Dir          string        `yaml:"map"`
-	SegmentBytes int64         `yaml:"segmentBytes"`
-	MaxLagBytes  int64         `yaml:"maxAchterstandBytes"`
-	MaxLagAge    time.Duration `yaml:"maxAchterstand"`
-	Ack          Ack           `yaml:"bevestiging"`
-	AckTimeout   time.Duration `yaml:"bevestigingBinnen"`
-	KeepFor      time.Duration `yaml:"bewaar"`
-
-	// Fault is nil but in a binary built with tag faults.
-	Fault func(step string) error `yaml:"-"`
-}
-
 // Journal is an audit.Log on disk.
-type Journal struct{}
+type Journal struct {
+	cfg  Config
+	log  *slog.Logger
+	now  func() time.Time
+	id   string
+	lock *os.File
 
-// Open opens the journal in cfg.Dir, or makes it.
-func Open(cfg Config, log *slog.Logger, now func() time.Time) (*Journal, error) {
-	return &Journal{}, nil
+	wake    chan struct{} // something to commit, or closed
+	done    chan struct{} // the committer has ended
+	durable chan struct{} // something to ship
+	stop    chan struct{} // closed: shipping ends
+
+	// The committer's own.
+	file  *os.File // of the last segment
+	size  int64    // of file
+	seq   uint64
+	hash  [32]byte
+	buf   []byte
+	spare chan spare // nil unless one is being made or is ready
+
+	// position is the shipper's own while one runs.
+	position *positionFile
+
+	reading sync.RWMutex // held by whoever reads segments; deleting them takes it whole
+
+	mu       sync.Mutex // guards what follows
+	open     *batch     // the batch that takes records
+	closed   bool
+	broken   error // why nothing can be appended any more
+	segments []*segment
+	lag      []mark        // what is durable and not shipped, oldest first
+	lagBytes int64         // sum of lag
+	pending  int64         // bytes in batches that are not durable yet
+	shipped  position      // how far shipping got
+	moved    chan struct{} // closed and replaced when shipped moves
+	shipping chan struct{} // closed when the running Ship ends; nil if none runs
 }
 
-// Append keeps the records. See audit.Log.
-func (j *Journal) Append(ctx context.Context, recs ...audit.Record) error { return nil }
+type spare struct {
+	file *os.File
+	err  error
+}
 
-// Scan calls fn for every durable entry made at or after since, in order.
-func (j *Journal) Scan(since time.Time, fn func(Entry) error) error { return nil }
+// batch is what one write and one sync make durable.
+type batch struct {
+	recs     []audit.Record
+	payloads [][]byte
+	bytes    int64
+	done     chan struct{} // closed when err and last are set
+	err      error
+	last     uint64
+}
 
-// Ship ships to sink until ctx ends or the journal is closed.
-func (j *Journal) Ship(ctx context.Context, sink Sink) error { return nil }
+func newBatch() *batch { return &batch{done: make(chan struct{})} }
 
-// Lag is what has not been shipped: bytes on disk, and the age of the oldest record.
-func (j *Journal) Lag() (bytes int64, age time.Duration) { return 0, 0 }
+// mark sums up records that were made within a second and are not shipped.
+type mark struct {
+	first time.Time
+	last  uint64
+	bytes int64
+}
 
-// Close refuses further appends, ships what is left until ctx ends, and lets go of the folder.
-func (j *Journal) Close(ctx context.Context) error { return nil }
+func grow(lag []mark, seq uint64, bytes int64, t time.Time) []mark {
+	if n := len(lag); n > 0 && t.Sub(lag[n-1].first) < time.Second {
+		lag[n-1].last, lag[n-1].bytes = seq, lag[n-1].bytes+bytes
+		return lag
+	}
+	return append(lag, mark{first: t, last: seq, bytes: bytes})
+}
+
+// Open opens the journal in cfg.Dir, or makes one. It checks all that is there and repairs a torn tail. A folder that another
+// process has open is refused with kind Conflict.
+func Open(cfg Config, log *slog.Logger, now func() time.Time) (*Journal, error) {
+	cfg, err := cfg.complete()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	locked, err := lock(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	j := &Journal{
+		cfg: cfg, log: log, now: now, lock: locked,
+		wake: make(chan struct{}, 1), done: make(chan struct{}), durable: make(chan struct{}, 1), stop: make(chan struct{}),
+		open: newBatch(), moved: make(chan struct{}),
+	}
+	if err := j.start(); err != nil {
+		j.release()
+		return nil, err
+	}
+	go j.commitLoop()
+	return j, nil
+}
+
+func (j *Journal) start() error {
+	if err := removeIfThere(filepath.Join(j.cfg.Dir, spareName)); err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	var err error
+	if j.position, j.shipped, err = openPosition(j.cfg.Dir); err != nil {
+		return err
+	}
+	rec, err := load(j.cfg.Dir, j.shipped)
+	if err != nil {
+		return err
+	}
+	j.id, j.segments, j.seq, j.hash, j.lag = rec.journal, rec.segments, rec.seq, rec.hash, rec.lag
+	for _, m := range j.lag {
+		j.lagBytes += m.bytes
+	}
+	if len(j.segments) == 0 {
+		j.id = gateway.NewUUID(j.now())
+		j.hash = audit.Genesis(j.id)
+		if err := j.rotate(); err != nil {
+			return fmt.Errorf("journal: first segment: %w", err)
+		}
+		j.shipped.hash = j.hash
+		return nil
+	}
+	if first := j.segments[0]; j.shipped.seq < first.first {
+		if first.first > 1 && j.shipped.seq < first.first-1 {
+			// The position is lost; what was deleted was shipped.
+			j.log.Warn("journal: the shipping position is behind the oldest segment; shipping starts there", slog.Uint64("record", first.first))
+		}
+		j.shipped = position{seq: first.first - 1, hash: first.prev}
+	}
+	last := j.segments[len(j.segments)-1]
+	if rec.torn > 0 {
+		j.log.Warn("journal: repaired a torn tail that nobody was told is durable",
+			slog.String("segment", last.path), slog.Int64("offset", last.end), slog.Int64("bytes", rec.torn), slog.Uint64("lastRecord", j.seq))
+	}
+	return j.reopen(last, rec.torn > 0)
+}
+
+// reopen makes the last segment ready to be written to: cut off after its last whole record if its tail is torn, and filled up.
+func (j *Journal) reopen(s *segment, torn bool) error {
+	f, err := os.OpenFile(s.path, os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	j.file = f
+	if torn {
+		if err := f.Truncate(s.end); err != nil {
+			return fmt.Errorf("journal: %w", err)
+		}
+	}
+	st, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	j.size = max(st.Size(), j.cfg.SegmentBytes)
+	if err := fill(f, st.Size(), j.size); err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	return nil
+}
+
+// ID names this journal; it is in every Entry and is never reused.
+func (j *Journal) ID() string { return j.id }
+
+// Append keeps the records; see audit.Log for the contract. It returns nil when they are synced to this disk and, in mode kafka,
+// the sink has acknowledged them too. When ctx ends first the records may be kept all the same, so whoever must record the end
+// of a cancelled exchange passes context.WithoutCancel. A record that is too large is refused with kind Invalid.
+func (j *Journal) Append(ctx context.Context, recs ...audit.Record) error {
+	if len(recs) == 0 {
+		return nil
+	}
+	payloads := make([][]byte, len(recs))
+	var bytes int64
+	for i, r := range recs {
+		payloads[i] = encode(r)
+		if most := min(maxRecordBytes, int(j.cfg.SegmentBytes)-segmentHeader-frameHeader); len(payloads[i]) > most {
+			return gateway.Errorf(gateway.Invalid, "journal: a %s record of %d bytes: at most %d fit", r.Soort, len(payloads[i]), most)
+		}
+		bytes += int64(frameHeader + len(payloads[i]))
+	}
+	if err := ctx.Err(); err != nil {
+		return audit.Refused(err, "journal: nothing was kept")
+	}
+	b, err := j.enqueue(recs, payloads, bytes)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-b.done:
+	case <-ctx.Done():
+		return audit.Refused(ctx.Err(), "journal: the record may be kept all the same")
+	}
+	if b.err != nil {
+		return b.err
+	}
+	if j.cfg.Ack == AckKafka {
+		return j.awaitShipped(ctx, b.last)
+	}
+	return nil
+}
+
+func (j *Journal) enqueue(recs []audit.Record, payloads [][]byte, bytes int64) (*batch, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err := j.refusal(bytes); err != nil {
+		return nil, err
+	}
+	b := j.open
+	b.recs = append(b.recs, recs...)
+	b.payloads = append(b.payloads, payloads...)
+	b.bytes += bytes
+	j.pending += bytes
+	signal(j.wake)
+	return b, nil
+}
+
+// refusal says why bytes more can't be taken now. It is called with mu held.
+func (j *Journal) refusal(bytes int64) error {
+	switch {
+	case j.closed:
+		return audit.Refused(nil, "journal: closed")
+	case j.broken != nil:
+		return audit.Refused(j.broken, "journal: broken since a write to disk failed; mend the disk and restart")
+	case j.lagBytes+j.pending+bytes > j.cfg.MaxLagBytes:
+		return audit.Refused(nil, fmt.Sprintf("journal: %d bytes wait for shipping, the bound is %d (maxAchterstandBytes): see that the broker is reachable", j.lagBytes+j.pending, j.cfg.MaxLagBytes))
+	case len(j.lag) > 0 && j.now().Sub(j.lag[0].first) > j.cfg.MaxLagAge:
+		return audit.Refused(nil, fmt.Sprintf("journal: records wait for shipping longer than the bound of %v (maxAchterstand): see that the broker is reachable", j.cfg.MaxLagAge))
+	}
+	return nil
+}
+
+func (j *Journal) awaitShipped(ctx context.Context, seq uint64) error {
+	timeout := time.NewTimer(j.cfg.AckTimeout)
+	defer timeout.Stop()
+	for {
+		j.mu.Lock()
+		reached, moved := j.shipped.seq >= seq, j.moved
+		j.mu.Unlock()
+		if reached {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-timeout.C:
+			return audit.Refused(nil, fmt.Sprintf("journal: kept here, and not acknowledged by the cluster within %v (bevestigingBinnen)", j.cfg.AckTimeout))
+		case <-j.stop:
+			return audit.Refused(nil, "journal: kept here, and closed before the cluster acknowledged it")
+		case <-ctx.Done():
+			return audit.Refused(ctx.Err(), "journal: kept here, and not acknowledged by the cluster")
+		}
+	}
+}
+
+// Lag is what is durable here and not shipped: bytes, and how long the oldest of it has waited (to the second).
+func (j *Journal) Lag() (bytes int64, age time.Duration) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.lag) == 0 {
+		return 0, 0
+	}
+	return j.lagBytes, j.now().Sub(j.lag[0].first)
+}
+
+// Err says why the journal refuses every append for good, or nil: for a health check.
+func (j *Journal) Err() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.closed {
+		return j.refusal(0)
+	}
+	return j.broken
+}
+
+// Close refuses further appends, makes durable what was taken, lets a running Ship send what is left until ctx ends, stops it and
+// lets go of the folder. What was not shipped is shipped after the next Open. A second Close does nothing.
+func (j *Journal) Close(ctx context.Context) error {
+	j.mu.Lock()
+	if j.closed {
+		j.mu.Unlock()
+		<-j.done
+		return nil
+	}
+	j.closed = true
+	j.mu.Unlock()
+	signal(j.wake)
+	<-j.done
+	j.drain(ctx)
+	close(j.stop)
+	j.mu.Lock()
+	running := j.shipping
+	j.mu.Unlock()
+	if running != nil {
+		<-running
+	}
+	if bytes, _ := j.Lag(); bytes > 0 {
+		j.log.Warn("journal: closed before all was shipped; the rest goes after the next start", slog.Int64("bytes", bytes))
+	}
+	return j.release()
+}
+
+// drain waits until a running Ship has sent all, has ended, or ctx ends.
+func (j *Journal) drain(ctx context.Context) {
+	for {
+		j.mu.Lock()
+		running, moved, left := j.shipping, j.moved, j.lagBytes
+		j.mu.Unlock()
+		if running == nil || left == 0 {
+			return
+		}
+		signal(j.durable)
+		select {
+		case <-moved:
+		case <-running:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (j *Journal) release() error {
+	var errs []error
+	if j.spare != nil {
+		if s := <-j.spare; s.file != nil {
+			errs = append(errs, s.file.Close(), removeIfThere(filepath.Join(j.cfg.Dir, spareName)))
+		}
+	}
+	if j.file != nil {
+		errs = append(errs, j.file.Close())
+	}
+	if j.position != nil {
+		errs = append(errs, j.position.file.Close())
+	}
+	return errors.Join(append(errs, j.lock.Close())...)
+}
+
+func (j *Journal) fault(step string) error {
+	if j.cfg.Fault == nil {
+		return nil
+	}
+	return j.cfg.Fault(step)
+}
+
+// signal puts a token into a channel of capacity 1 unless there is one.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,162 @@
+package journal
+
+import (
+	"path/filepath"
+
+	"github.com/grensloos/grensloos/gateway/audit"
+)
+
+// commitLoop is the one committer. While it writes and syncs a batch, the next one fills.
+func (j *Journal) commitLoop() {
+	defer close(j.done)
+	for range j.wake {
+		j.mu.Lock()
+		b, closed, broken := j.open, j.closed, j.broken
+		j.open = newBatch()
+		j.mu.Unlock()
+		switch {
+		case len(b.recs) == 0:
+		case broken != nil:
+			b.err = audit.Refused(broken, "journal: broken since a write to disk failed; mend the disk and restart")
+		default:
+			b.err = j.commit(b)
+		}
+		b.last = j.seq
+		j.mu.Lock()
+		j.pending -= b.bytes
+		more := len(j.open.recs) > 0
+		j.mu.Unlock()
+		close(b.done)
+		if closed && !more {
+			return
+		}
+		if closed {
+			signal(j.wake)
+		}
+	}
+}
+
+// commit makes the batch durable, in more than one write if it doesn't fit the segment.
+func (j *Journal) commit(b *batch) error {
+	for next := 0; next < len(b.recs); {
+		end := j.last().end
+		seq, hash := j.seq, j.hash
+		from := next
+		j.buf = j.buf[:0]
+		for ; next < len(b.recs); next++ {
+			if end+int64(len(j.buf)+frameHeader+len(b.payloads[next])) > j.size {
+				break
+			}
+			seq++
+			hash = audit.Link(hash, seq, b.recs[next])
+			j.buf = appendFrame(j.buf, seedOf(j.id), frame{batch: j.seq + 1, seq: seq, hash: hash, payload: b.payloads[next]})
+		}
+		if next == from {
+			// A full disk shows here, before anything is written: refuse this batch, and try again with the next.
+			if err := j.rotate(); err != nil {
+				return audit.Refused(err, "journal: no room for another segment: make room on the disk")
+			}
+			continue
+		}
+		if err := j.write(end); err != nil {
+			j.poison(err)
+			return audit.Refused(err, "journal: write to disk; the record may be kept all the same")
+		}
+		j.publish(b.recs[from:next], seq, hash)
+		if err := j.fault(AfterSync); err != nil {
+			return audit.Refused(err, "journal: the record is kept all the same")
+		}
+	}
+	j.prepare()
+	return nil
+}
+
+// poison makes every later append refuse: nobody knows what is on the disk.
+func (j *Journal) poison(err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.broken = err
+}
+
+func (j *Journal) write(off int64) error {
+	if err := j.fault(BeforeWrite); err != nil {
+		return err
+	}
+	if _, err := j.file.WriteAt(j.buf, off); err != nil {
+		return err
+	}
+	if err := j.fault(AfterWrite); err != nil {
+		return err
+	}
+	return datasync(j.file)
+}
+
+// publish tells readers and shipper what became durable.
+func (j *Journal) publish(recs []audit.Record, seq uint64, hash [32]byte) {
+	now := j.now()
+	j.mu.Lock()
+	s := j.segments[len(j.segments)-1]
+	s.end += int64(len(j.buf))
+	s.last = seq
+	for _, r := range recs {
+		if r.Tijd.After(s.newest) {
+			s.newest = r.Tijd
+		}
+	}
+	j.lag = grow(j.lag, seq, int64(len(j.buf)), now)
+	j.lagBytes += int64(len(j.buf))
+	j.mu.Unlock()
+	j.seq, j.hash = seq, hash
+	signal(j.durable)
+}
+
+func (j *Journal) last() segment {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return *j.segments[len(j.segments)-1]
+}
+
+// prepare has the next segment made beside the work once this one is half full.
+func (j *Journal) prepare() {
+	if j.spare != nil || j.last().end < j.size/2 {
+		return
+	}
+	j.spare = make(chan spare, 1)
+	go func(c chan<- spare) {
+		f, err := makeSpare(j.cfg.Dir, j.cfg.SegmentBytes)
+		c <- spare{f, err}
+	}(j.spare)
+}
+
+// rotate starts a new segment. After an error the journal goes on with the old one, and the next rotate tries again.
+func (j *Journal) rotate() error {
+	if err := j.fault(BeforeRotate); err != nil {
+		return err
+	}
+	var next spare
+	if j.spare != nil {
+		next = <-j.spare
+		j.spare = nil
+	}
+	if next.file == nil { // none was made ahead, or there was no room then
+		if next.file, next.err = makeSpare(j.cfg.Dir, j.cfg.SegmentBytes); next.err != nil {
+			return next.err
+		}
+	}
+	s := &segment{path: filepath.Join(j.cfg.Dir, segmentName(j.seq+1)), first: j.seq + 1, prev: j.hash, end: segmentHeader, last: j.seq}
+	if err := adopt(j.cfg.Dir, j.id, next.file, s); err != nil {
+		_ = next.file.Close()
+		j.poison(err) // room there was; and a segment that half exists must not be written beside
+		return err
+	}
+	if j.file != nil {
+		// Give back the zeros. If this is lost in a crash they stand there as zeros, which reads the same.
+		_ = j.file.Truncate(j.last().end)
+		_ = j.file.Close()
+	}
+	j.file, j.size = next.file, j.cfg.SegmentBytes
+	j.mu.Lock()
+	j.segments = append(j.segments, s)
+	j.mu.Unlock()
+	return nil
+}

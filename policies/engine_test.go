@@ -431,7 +431,7 @@ func TestFederatieThatSaysSomethingElseDenies(t *testing.T) {
 		`{"velden": {"persoon.bsn"}, "geheim": 1, "onthouden": {}}`, `{"velden": {"persoon.bsn"}, "geheim": false, "onthouden": {"zomaar": set()}}`,
 		`{"velden": {"persoon.bsn"}, "geheim": false, "onthouden": {"klasse-verboden": 1}}`,
 	} {
-		files := fstest.MapFS{"x.rego": {Data: []byte("package grensloos.federatie\n\nbesluit := " + besluit + "\n")}}
+		files := fstest.MapFS{"x.rego": {Data: []byte("package grensloos.federatie\n\ncontract := {}\nbesluit := " + besluit + "\n")}}
 		e := newEngine(t, policies.Options{Federatie: files})
 		in := question(grant(t, e, "pw-uitkering", borne), "pw-aanvraag")
 		if d, err := e.Session().Decide(context.Background(), in); err == nil || d.Allow || len(d.Velden) > 0 {

@@ -7,12 +7,13 @@ import (
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/rego"
 
 	"github.com/grensloos/grensloos/gateway"
 )
 
 // The input of the Rego rules is put together from values that are made once: those of an entry per revision, those of a grant per
-// revision and grant. Only what belongs to the one question is made anew. rego/federatie.rego says what stands where.
+// revision and grant. Only what belongs to the one question is made anew. rego/besluit.rego and rego/contract.rego say what stands where.
 
 // doelTerms is an entry as Rego sees it.
 type doelTerms struct {
@@ -26,6 +27,7 @@ type grantTerms struct {
 	grant    gateway.Grant // what the terms were made from
 	doel     *doelTerms
 	term     *ast.Term
+	contract *ast.Term // what rule contract says of the two
 	id       *ast.Term // of the purpose
 	richting *ast.Term
 	namens   *ast.Term
@@ -111,12 +113,15 @@ func newGrantTerms(g gateway.Grant, d *doelTerms) *grantTerms {
 		namens:   ast.StringTerm(string(g.Properties.NamensCollege)),
 		alles:    set(elements(g.Properties.Velden.Beperk(d.entry.Diensten))),
 		term: obj(
+			"doel", ast.StringTerm(string(g.Properties.Doel)),
 			"afnemer", ast.StringTerm(string(g.Outway)),
 			"bron", ast.StringTerm(string(g.ServicePeer)),
 			"versie", ast.IntNumberTerm(g.Properties.DoelVersie),
 			"digest", ast.StringTerm(g.Properties.DoelDigest),
 			"velden", set(elements(g.Properties.Velden)),
+			"richting", ast.StringTerm(string(richting)),
 			"afnemerRol", ast.StringTerm(rol),
+			"namensCollege", ast.StringTerm(string(g.Properties.NamensCollege)),
 		),
 	}
 }
@@ -134,7 +139,7 @@ func (t *grantTerms) isOf(g gateway.Grant, d *doelTerms) bool {
 // keys are the names in the input that are set per question.
 var keys = struct {
 	subject, action, resource, context, grant, doel, kind, id, properties, oin, rol, bronOin, velden, geheimhouding, beperkt, leeftijd,
-	stap, tijd, richting, namensCollege, zaak, zaaktype, aantal, toestemming, toestemmingVelden *ast.Term
+	stap, tijd, contract, richting, namensCollege, zaak, zaaktype, aantal, toestemming, toestemmingVelden *ast.Term
 	medewerker, clientgegevens, bevragen *ast.Term
 }{
 	subject: ast.StringTerm("subject"), action: ast.StringTerm("action"), resource: ast.StringTerm("resource"),
@@ -142,7 +147,7 @@ var keys = struct {
 	id: ast.StringTerm("id"), properties: ast.StringTerm("properties"), oin: ast.StringTerm("oin"), rol: ast.StringTerm("rol"),
 	bronOin: ast.StringTerm("bronOin"), velden: ast.StringTerm("velden"), geheimhouding: ast.StringTerm("geheimhouding"),
 	beperkt: ast.StringTerm("beperkt"), leeftijd: ast.StringTerm("leeftijd"), stap: ast.StringTerm("stap"), tijd: ast.StringTerm("tijd"),
-	richting: ast.StringTerm("richting"), namensCollege: ast.StringTerm("namensCollege"), zaak: ast.StringTerm("zaak"),
+	contract: ast.StringTerm("contract"), richting: ast.StringTerm("richting"), namensCollege: ast.StringTerm("namensCollege"), zaak: ast.StringTerm("zaak"),
 	zaaktype: ast.StringTerm("zaaktype"), aantal: ast.StringTerm("aantal"), toestemming: ast.StringTerm("toestemming"),
 	toestemmingVelden: ast.StringTerm("toestemmingVelden"),
 	medewerker:        ast.StringTerm("medewerker"), clientgegevens: ast.StringTerm("clientgegevens"),
@@ -198,7 +203,13 @@ func (in Input) value(g *grantTerms) ast.Value {
 		)},
 		pair{keys.grant, g.term},
 		pair{keys.doel, g.doel.term},
+		pair{keys.contract, g.contract},
 	)
+}
+
+// contractInput is what rule contract decides on.
+func (t *grantTerms) contractInput() ast.Value {
+	return ast.NewObject(pair{keys.grant, t.term}, pair{keys.doel, t.doel.term})
 }
 
 // fields reads a set of "dienst.veld" that came out of Rego. ok is false if it is anything else.
@@ -220,4 +231,30 @@ func fields(v any) (velden gateway.Velden, ok bool) {
 		slices.Sort(list)
 	}
 	return velden, true
+}
+
+// contractTerm makes a term of what rule contract gave: an object of texts, numbers and sets.
+func contractTerm(results rego.ResultSet) (*ast.Term, error) {
+	bad := gateway.Errorf(gateway.Internal, "policies: the federation policy said nothing of the contract")
+	if len(results) != 1 {
+		return nil, bad
+	}
+	contract, ok := results[0].Bindings["x"].(map[string]any)
+	if !ok {
+		return nil, bad
+	}
+	pairs := make([]pair, 0, len(contract))
+	for name, v := range contract {
+		value, err := ast.InterfaceToValue(v)
+		if err != nil {
+			return nil, bad
+		}
+		if list, isList := value.(*ast.Array); isList { // a set comes out of Rego as a list
+			members := ast.NewSet()
+			list.Foreach(members.Add)
+			value = members
+		}
+		pairs = append(pairs, pair{ast.StringTerm(name), ast.NewTerm(value)})
+	}
+	return ast.ObjectTerm(pairs...), nil
 }

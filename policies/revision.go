@@ -25,8 +25,9 @@ type revision struct {
 	doelen    map[gateway.Doel][]*doelTerms // in the order of catalogue.entries
 	unknown   *doelTerms
 	inactive  *doelTerms
-	federatie rego.PreparedEvalQuery
-	lokaal    *lokaal // nil: no local policy
+	contract  rego.PreparedEvalQuery // once per grant
+	besluit   rego.PreparedEvalQuery // per question
+	lokaal    *lokaal                // nil: no local policy
 
 	mu     sync.RWMutex // guards grants
 	grants map[gateway.GrantHash]*grantTerms
@@ -58,7 +59,7 @@ func load(ctx context.Context, o Options) (*revision, error) {
 			r.doelen[doel] = append(r.doelen[doel], newDoelTerms(e.canonical(), k))
 		}
 	}
-	if r.federatie, err = prepareFederatie(ctx, parts.federatie); err != nil {
+	if err := r.prepare(ctx, parts.federatie); err != nil {
 		return nil, err
 	}
 	if o.Lokaal != nil {
@@ -116,16 +117,21 @@ func (p parts) digest() string {
 
 const federatiePackage = "data.grensloos.federatie"
 
-func prepareFederatie(ctx context.Context, files []file) (rego.PreparedEvalQuery, error) {
+func (r *revision) prepare(ctx context.Context, files []file) error {
 	compiler, err := compile(files, federatiePackage)
 	if err != nil {
-		return rego.PreparedEvalQuery{}, err
+		return err
 	}
-	if len(compiler.GetRulesExact(ast.MustParseRef(federatiePackage+".besluit"))) == 0 {
-		return rego.PreparedEvalQuery{}, gateway.Errorf(gateway.Invalid, "federation policy: package grensloos.federatie has no rule besluit")
+	for name, query := range map[string]*rego.PreparedEvalQuery{"contract": &r.contract, "besluit": &r.besluit} {
+		if len(compiler.GetRulesExact(ast.MustParseRef(federatiePackage+"."+name))) == 0 {
+			return gateway.Errorf(gateway.Invalid, "federation policy: package grensloos.federatie has no rule %s", name)
+		}
+		*query, err = rego.New(rego.Query("x = "+federatiePackage+"."+name), rego.Compiler(compiler)).PrepareForEval(ctx)
+		if err != nil {
+			return gateway.Wrap(gateway.Invalid, err, "federation policy")
+		}
 	}
-	q, err := rego.New(rego.Query("x = "+federatiePackage+".besluit"), rego.Compiler(compiler)).PrepareForEval(ctx)
-	return q, gateway.Wrap(gateway.Invalid, err, "federation policy")
+	return nil
 }
 
 // doel is the entry that is current at a moment, as Rego sees it.
@@ -140,18 +146,23 @@ func (r *revision) doel(doel gateway.Doel, at time.Time) *doelTerms {
 	return r.inactive
 }
 
-func (r *revision) grant(g gateway.Grant, at time.Time) *grantTerms {
+// grant is a grant as Rego sees it, with what the contract opens. Both are made once per grant and kept.
+func (r *revision) grant(ctx context.Context, g gateway.Grant, at time.Time) (*grantTerms, error) {
 	d := r.doel(g.Properties.Doel, at)
 	r.mu.RLock()
 	t := r.grants[g.Hash]
 	r.mu.RUnlock()
 	if t != nil && t.isOf(g, d) {
-		return t
+		return t, nil
 	}
 	g.Properties.Velden = g.Properties.Velden.Beperk(g.Properties.Velden) // ours: the caller may change its own
 	t = newGrantTerms(g, d)
-	if g.Hash == "" {
-		return t
+	results, err := r.contract.Eval(ctx, rego.EvalParsedInput(t.contractInput()))
+	if err != nil {
+		return nil, gateway.Wrap(gateway.Internal, err, "policies: federation policy, rule contract")
+	}
+	if t.contract, err = contractTerm(results); err != nil || g.Hash == "" {
+		return t, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -159,7 +170,7 @@ func (r *revision) grant(g gateway.Grant, at time.Time) *grantTerms {
 		clear(r.grants)
 	}
 	r.grants[g.Hash] = t
-	return t
+	return t, nil
 }
 
 // decide evaluates the federation's policy, and if that allows, subtracts what the local policy denies or withholds.
@@ -174,8 +185,12 @@ func (r *revision) decide(ctx context.Context, in Input) (gateway.Decision, erro
 	if err := ctx.Err(); err != nil {
 		return denied, gateway.Wrap(gateway.Unavailable, err, "policies")
 	}
-	value := in.value(r.grant(in.Grant, in.Tijd))
-	results, err := r.federatie.Eval(ctx, rego.EvalParsedInput(value))
+	g, err := r.grant(ctx, in.Grant, in.Tijd)
+	if err != nil {
+		return denied, err
+	}
+	value := in.value(g)
+	results, err := r.besluit.Eval(ctx, rego.EvalParsedInput(value))
 	if err != nil {
 		return denied, gateway.Wrap(gateway.Internal, err, "policies: federation policy")
 	}

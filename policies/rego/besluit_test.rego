@@ -1,4 +1,4 @@
-# Elke regel van federatie.rego, met een vraag die er net wel en net niet aan voldoet. De tests in Go doen hetzelfde over de echte
+# Elke regel van contract.rego en besluit.rego, met een vraag die er net wel en net niet aan voldoet. De tests in Go doen hetzelfde over de echte
 # catalogus; deze bewijzen de regels zelf. `go test ./policies` draait ze en eist dat geen regel ongedekt blijft.
 package grensloos.federatie_test
 
@@ -23,7 +23,8 @@ namens := {
 		"toestemmingVelden": {"uitkering.loopt", "uitkering.bedrag", "persoon.naam"},
 	},
 	"grant": {
-		"afnemer": uwi, "bron": borne, "versie": 1, "digest": "d",
+		"doel": "pw-uitkering", "afnemer": uwi, "bron": borne, "versie": 1, "digest": "d",
+		"richting": "namens", "namensCollege": borne,
 		"velden": {"uitkering.loopt", "uitkering.bedrag", "persoon.naam"},
 		"afnemerRol": "verwerker-college",
 	},
@@ -38,12 +39,17 @@ namens := {
 
 # Een welzijnsorganisatie vraagt met toestemming.
 partner := object.union(namens, {
-	"context": {"doel": "doorverwijzing-welzijn", "richting": "partner", "namensCollege": "", "toestemming": "geldig"},
-	"grant": {"afnemerRol": "partner"},
+	"context": {"toestemming": "geldig"},
+	"grant": {"doel": "doorverwijzing-welzijn", "richting": "partner", "namensCollege": "", "afnemerRol": "partner"},
 	"doel": {"richting": {"partner"}, "afnemerRollen": {"partner"}, "toestemming": "avg-6-1-a", "vanafLeeftijd": 16, "bezwaar": false},
 })
 
-met(basis, anders) := besluit if besluit := federatie.besluit with input as object.union(basis, anders)
+# Zoals de engine het doet: eerst wat het contract zegt, dan het besluit.
+met(basis, anders) := besluit if {
+	vraag := object.union(basis, anders)
+	contract := federatie.contract with input as vraag
+	besluit := federatie.besluit with input as object.union(vraag, {"contract": contract})
+}
 
 toegestaan(basis, anders) if met(basis, anders).velden
 
@@ -62,7 +68,7 @@ test_toegestaan_zonder_persoon if {
 	}
 }
 
-test_tussen if met(namens, {"context": {"richting": "tussen", "namensCollege": ""}}).velden
+test_tussen if met(namens, {"grant": {"richting": "tussen", "namensCollege": ""}}).velden
 
 test_partner if met(partner, {}).geheim == false
 
@@ -84,8 +90,8 @@ test_toestemming_voor_minder_velden if {
 }
 
 test_niet_aangeboden_bij_naam if {
-	reden(namens, {"context": {"doel": "handhaving-fraude"}}) == "doel-niet-aangeboden"
-	reden(namens, {"context": {"doel": "handhaving-fraude"}, "doel": {"bekend": false}}) == "doel-niet-aangeboden"
+	reden(namens, {"grant": {"doel": "handhaving-fraude"}}) == "doel-niet-aangeboden"
+	reden(namens, {"grant": {"doel": "handhaving-fraude"}, "doel": {"bekend": false}}) == "doel-niet-aangeboden"
 }
 
 test_niet_aangeboden_in_catalogus if reden(namens, {"doel": {"status": "niet-aangeboden"}}) == "doel-niet-aangeboden"
@@ -105,7 +111,7 @@ test_doel_niet_actief if {
 
 test_geen_contract if {
 	reden(namens, {"grant": {"afnemer": borne}}) == "geen-contract"
-	reden(namens, {"grant": {"bron": uwi}}) == "geen-contract"
+	reden(namens, {"resource": {"properties": {"bronOin": uwi}}}) == "geen-contract"
 }
 
 test_doel_gewijzigd if {
@@ -114,8 +120,8 @@ test_doel_gewijzigd if {
 }
 
 test_richting if {
-	reden(namens, {"context": {"richting": "partner"}}) == "richting-niet-toegestaan"
-	reden(namens, {"context": {"richting": ""}}) == "richting-niet-toegestaan"
+	reden(namens, {"grant": {"richting": "partner"}}) == "richting-niet-toegestaan"
+	reden(namens, {"grant": {"richting": ""}}) == "richting-niet-toegestaan"
 }
 
 test_bevoegd if {
@@ -125,8 +131,8 @@ test_bevoegd if {
 }
 
 test_mandaat if {
-	reden(namens, {"context": {"namensCollege": uwi}}) == "geen-mandaat"
-	reden(namens, {"context": {"namensCollege": ""}}) == "geen-mandaat"
+	reden(namens, {"grant": {"namensCollege": uwi}}) == "geen-mandaat"
+	reden(namens, {"grant": {"namensCollege": ""}}) == "geen-mandaat"
 }
 
 test_zaak if {
@@ -162,7 +168,7 @@ test_bezwaar if {
 
 test_geheimhouding if {
 	met(namens, {"resource": {"properties": {"geheimhouding": true}}}).geheim == true
-	met(namens, {"context": {"richting": "tussen"}, "resource": {"properties": {"geheimhouding": true}}}).geheim == true
+	met(namens, {"grant": {"richting": "tussen"}, "resource": {"properties": {"geheimhouding": true}}}).geheim == true
 	reden(partner, {"resource": {"properties": {"geheimhouding": true}}}) == "geheimhouding"
 }
 

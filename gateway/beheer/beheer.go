@@ -109,14 +109,13 @@ func (h *Handler) Router() (http.Handler, error) {
 		return nil, err
 	}
 	router := edge.NewRouter(Version)
-	v1 := router.PathPrefix("/v1").Subrouter()
-	v1.HandleFunc("/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+	router.HandleFunc("/v1/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Access-Control-Allow-Origin", "*")
 		_, _ = w.Write(doc)
 	}).Methods(http.MethodGet)
 	for _, e := range h.endpoints() {
-		v1.Handle(e.path, edge.AcceptJSON(h.Auth.Require(e.rollen...)(e.serve))).Methods(e.method)
+		router.Handle("/v1"+e.path, edge.AcceptJSON(h.Auth.Require(e.rollen...)(e.serve))).Methods(e.method)
 	}
 	return router, nil
 }

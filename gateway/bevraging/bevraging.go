@@ -80,13 +80,12 @@ func (h *Handler) Router() (http.Handler, error) {
 		return nil, err
 	}
 	router := edge.NewRouter(Version)
-	v1 := router.PathPrefix("/v1").Subrouter()
-	v1.HandleFunc("/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+	router.HandleFunc("/v1/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Access-Control-Allow-Origin", "*")
 		_, _ = w.Write(doc)
 	}).Methods(http.MethodGet)
-	v1.Handle("/bevragingen", edge.AcceptJSON(h.Auth.Require()(http.HandlerFunc(h.bevraag)))).Methods(http.MethodPost)
+	router.Handle("/v1/bevragingen", edge.AcceptJSON(h.Auth.Require()(http.HandlerFunc(h.bevraag)))).Methods(http.MethodPost)
 	return router, nil
 }
 

@@ -443,6 +443,8 @@ func TestFailuresHaveAName(t *testing.T) {
 		"no law":                    {200, dienst(`"grondslag":"Participatiewet art. 7",`, ""), "onbereikbaar antwoord-tegenstrijdig"},
 		"no day":                    {200, dienst(`2026-11-23`, "gisteren"), "onbereikbaar antwoord-tegenstrijdig"},
 		"field not asked":           {200, dienst(`"loopt":true`, `"loopt":true,"bedrag":"12.00"`), "onbereikbaar antwoord-tegenstrijdig"},
+		"field instead of another":  {200, dienst(`"loopt":true`, `"bedrag":"12.00"`), "onbereikbaar antwoord-tegenstrijdig"},
+		"withheld, given, left out": {200, dienst(`"loopt":true,"soort":"ioaw"}}],"onthouden":[]`, `"soort":"ioaw"}}],"onthouden":[{"velden":["soort"],"reden":{"code":"geweigerd","tekst":"x"}}]`), "onbereikbaar antwoord-tegenstrijdig"},
 		"field left out":            {200, dienst(`"loopt":true,`, ""), "onbereikbaar antwoord-tegenstrijdig"},
 		"withheld and given":        {200, dienst(`"onthouden":[]`, `"onthouden":[{"velden":["soort"],"reden":{"code":"geweigerd","tekst":"x"}}]`), "onbereikbaar antwoord-tegenstrijdig"},
 		"withheld without reason":   {200, dienst(`,"soort":"ioaw"}}],"onthouden":[]`, `}}],"onthouden":[{"velden":["soort"],"reden":{"code":"","tekst":""}}]`), "onbereikbaar antwoord-tegenstrijdig"},

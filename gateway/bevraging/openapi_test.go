@@ -1,0 +1,115 @@
+package bevraging_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+// document is the OpenAPI document as the API publishes it: without a token.
+func (f *fixture) document() any {
+	f.t.Helper()
+	router, err := f.handler.Router()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	router.ServeHTTP(w, httptest.NewRequestWithContext(f.t.Context(), http.MethodGet, "https://bevraging/v1/openapi.json", nil))
+	if w.Code != http.StatusOK || w.Header().Get("Api-Version") != "1.0.0" || w.Header().Get("Access-Control-Allow-Origin") != "*" {
+		f.t.Fatalf("openapi.json: got %d %v", w.Code, w.Header())
+	}
+	doc, err := jsonschema.UnmarshalJSON(w.Body)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return doc
+}
+
+func (f *fixture) schema(name string) *jsonschema.Schema {
+	f.t.Helper()
+	c := jsonschema.NewCompiler()
+	c.DefaultDraft(jsonschema.Draft2020)
+	if err := c.AddResource("https://example/bevraging.json", f.document()); err != nil {
+		f.t.Fatal(err)
+	}
+	s, err := c.Compile("https://example/bevraging.json#/components/schemas/" + name)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return s
+}
+
+func validate(s *jsonschema.Schema, raw string) error {
+	v, err := jsonschema.UnmarshalJSON(strings.NewReader(raw))
+	if err != nil {
+		return err
+	}
+	return s.Validate(v)
+}
+
+func TestAnswersFollowTheDocument(t *testing.T) {
+	for name, change := range map[string]func(*fixture){
+		"answered":    func(f *fixture) { f.outway.body = beantwoord },
+		"no contract": func(f *fixture) { f.grants.all = nil },
+		"denied":      func(f *fixture) { f.outway.status = http.StatusForbidden },
+		"unreachable": func(f *fixture) { f.outway.err = http.ErrHandlerTimeout },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			change(f)
+			status, body := f.ask(question)
+			if status != http.StatusOK {
+				t.Fatalf("got %d %s", status, body)
+			}
+			if err := validate(f.schema("Antwoord"), body); err != nil {
+				t.Errorf("%v\n%s", err, body)
+			}
+		})
+	}
+	f := newFixture(t)
+	if err := validate(f.schema("Vraag"), question); err != nil {
+		t.Errorf("question: %v", err)
+	}
+	_, body := f.ask("{}")
+	if err := validate(f.schema("Probleem"), body); err != nil || !strings.Contains(body, "ongeldigeVelden") {
+		t.Errorf("problem: %v\n%s", err, body)
+	}
+}
+
+// A reader of the document can tell "knows nothing" from "could not ask": an answer that leaves it open is not valid.
+func TestTheDocumentAllowsNoEmptyAnswer(t *testing.T) {
+	f := newFixture(t)
+	f.outway.body = beantwoord
+	_, good := f.ask(question)
+	schema := f.schema("Antwoord")
+	if err := validate(schema, good); err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(dienst map[string]any){
+		"answered without rows":   func(d map[string]any) { d["rijen"] = []any{} },
+		"answered without source": func(d map[string]any) { delete(d, "bron") },
+		"answered without law":    func(d map[string]any) { delete(d, "grondslag") },
+		"no outcome":              func(d map[string]any) { delete(d, "uitkomst") },
+		"other outcome with rows": func(d map[string]any) { d["uitkomst"] = "geen-gegevens" },
+		"unreachable, no reason":  func(d map[string]any) { d["uitkomst"], d["rijen"] = "onbereikbaar", []any{} },
+		"outcome of its own":      func(d map[string]any) { d["uitkomst"], d["rijen"] = "leeg", []any{} },
+	} {
+		var a map[string]any
+		if err := json.NewDecoder(bytes.NewReader([]byte(good))).Decode(&a); err != nil {
+			t.Fatal(err)
+		}
+		change(a["gemeenten"].([]any)[0].(map[string]any)["diensten"].([]any)[0].(map[string]any))
+		raw, err := json.Marshal(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if validate(schema, string(raw)) == nil {
+			t.Errorf("%s: valid, want an error", name)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package manager
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/base64"
 
 	"encoding/json"
@@ -306,3 +307,18 @@ func eventually(t *testing.T, what string, ok func() bool) {
 }
 
 func b64(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
+
+func mustJSON(t *testing.T, raw []byte, into any) {
+	t.Helper()
+	must(t, json.Unmarshal(raw, into))
+}
+
+// tokens is the token client of this peer's outway.
+func (p *testPeer) tokens() *TokenClient {
+	return &TokenClient{Self: p.id, Group: p.r.rules.Group, Peers: p.peers, Certificate: p.ident.Cert, Now: p.r.clock.now}
+}
+
+func (p *testPeer) ownCert(x5t string) (*x509.Certificate, bool) {
+	cert := p.ident.Cert()
+	return cert, jose.Thumbprint(cert) == x5t
+}

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -31,9 +32,16 @@ const (
 var t0 = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
 // clock is a time that a test moves.
-type clock struct{ t time.Time }
+type clock struct{ at atomic.Int64 }
 
-func (c *clock) now() time.Time { return c.t }
+func newClock(t time.Time) *clock {
+	c := new(clock)
+	c.set(t)
+	return c
+}
+
+func (c *clock) now() time.Time  { return time.Unix(c.at.Load(), 0).UTC() }
+func (c *clock) set(t time.Time) { c.at.Store(t.Unix()) }
 
 // region is a development PKI with a group that trusts it.
 type region struct {
@@ -45,7 +53,7 @@ type region struct {
 
 func newRegion(t *testing.T) *region {
 	t.Helper()
-	r := &region{t: t, dir: t.TempDir(), clock: &clock{t0}}
+	r := &region{t: t, dir: t.TempDir(), clock: newClock(t0)}
 	must(t, InitPKI(r.dir, InitOptions{Name: "Proefregio", Now: t0}))
 	r.group = r.open()
 	return r
@@ -69,7 +77,7 @@ func (r *region) issue(oin gateway.PeerID, change ...func(*Request)) Issued {
 	r.t.Helper()
 	q := Request{
 		OIN: oin, Name: "Gemeente Borne", Hosts: []string{"localhost"}, IPs: []net.IP{net.IPv4(127, 0, 0, 1)},
-		Out: filepath.Join(r.t.TempDir(), "id"), Now: r.clock.t,
+		Out: filepath.Join(r.t.TempDir(), "id"), Now: r.clock.now(),
 	}
 	for _, c := range change {
 		c(&q)
@@ -89,7 +97,7 @@ func (r *region) identity(oin gateway.PeerID, change ...func(*Request)) (*Identi
 
 func (r *region) revoke(what string) {
 	r.t.Helper()
-	must(r.t, revoke(r.dir, what, r.clock.t))
+	must(r.t, revoke(r.dir, what, r.clock.now()))
 }
 
 // own signs a certificate outside the rules that Issue keeps to.
@@ -229,10 +237,10 @@ func TestPeerOfLooksAgain(t *testing.T) {
 		id, _ := r.identity(borne, func(q *Request) { q.Days = 2 })
 		_, _, err := r.group.PeerOf(state(id.Chain()))
 		must(t, err)
-		r.clock.t = id.Cert().NotAfter
+		r.clock.set(id.Cert().NotAfter)
 		_, _, err = r.group.PeerOf(state(id.Chain()))
 		must(t, err)
-		r.clock.t = id.Cert().NotAfter.Add(time.Second)
+		r.clock.set(id.Cert().NotAfter.Add(time.Second))
 		_, _, err = r.group.PeerOf(state(id.Chain()))
 		wantError(t, err, gateway.Denied, "expired")
 	})
@@ -241,14 +249,14 @@ func TestPeerOfLooksAgain(t *testing.T) {
 		must(t, writeCRLs(r.dir, time.Hour, t0))
 		must(t, r.group.Reload())
 		id, _ := r.identity(borne)
-		r.clock.t = t0.Add(time.Hour - time.Second)
+		r.clock.set(t0.Add(time.Hour - time.Second))
 		_, _, err := r.group.PeerOf(state(id.Chain()))
 		must(t, err)
-		r.clock.t = t0.Add(time.Hour)
+		r.clock.set(t0.Add(time.Hour))
 		_, _, err = r.group.PeerOf(state(id.Chain()))
 		wantError(t, err, gateway.Unavailable, `CRL of "Proefregio intermediate" is past its nextUpdate (2026-11-23T13:00:00Z)`)
 
-		must(t, writeCRLs(r.dir, time.Hour, r.clock.t))
+		must(t, writeCRLs(r.dir, time.Hour, r.clock.now()))
 		must(t, r.group.Reload())
 		_, _, err = r.group.PeerOf(state(id.Chain()))
 		must(t, err)
@@ -263,7 +271,7 @@ func TestPeerOfLooksAgain(t *testing.T) {
 		_, _, err = r.group.PeerOf(state(id.Chain()))
 		wantError(t, err, gateway.Denied, "certificate of 00000099000000147000 is revoked")
 
-		r.clock.t = t0.Add(DefaultCRLNext) // a stale list still tells who was revoked
+		r.clock.set(t0.Add(DefaultCRLNext)) // a stale list still tells who was revoked
 		_, _, err = r.group.PeerOf(state(id.Chain()))
 		wantError(t, err, gateway.Denied, "revoked")
 	})
@@ -286,6 +294,17 @@ func TestPeerOfLooksAgain(t *testing.T) {
 		must(t, r.group.Reload())
 		_, _, err = r.group.PeerOf(state(id.Chain()))
 		wantError(t, err, gateway.Denied, "not issued under an anchor")
+	})
+	t.Run("intermediate expires before the leaf", func(t *testing.T) {
+		r := newRegion(t)
+		g, err := OpenGroup(gateway.GroupRules{ID: "proef"}, Config{Ankers: r.config().Ankers, CRLsNietVerplicht: true}, r.clock.now, nil)
+		must(t, err)
+		chain := r.own(func(c *x509.Certificate) { c.NotAfter = t0.AddDate(20, 0, 0) })
+		_, _, err = g.PeerOf(state(chain))
+		must(t, err)
+		r.clock.set(chain[1].NotAfter.Add(time.Second))
+		_, _, err = g.PeerOf(state(chain))
+		wantError(t, err, gateway.Denied, "expired")
 	})
 	t.Run("memory is bounded", func(t *testing.T) {
 		r := newRegion(t)
@@ -372,7 +391,7 @@ func TestCRLs(t *testing.T) {
 		must(t, err)
 		_, _, err = g.PeerOf(state(id.Chain()))
 		must(t, err)
-		r.clock.t = t0.Add(DefaultCRLNext) // the root's list is there, so it counts
+		r.clock.set(t0.Add(DefaultCRLNext)) // the root's list is there, so it counts
 		_, _, err = g.PeerOf(state(id.Chain()))
 		wantError(t, err, gateway.Unavailable, `CRL of "Proefregio root" is past its nextUpdate`)
 	})

@@ -180,7 +180,18 @@ func TestRevoke(t *testing.T) {
 	byFile, bySerial := r.issue(borne), r.issue(borne)
 	r.revoke(byFile.CertFile)
 	r.revoke(strings.ToUpper(colons(bySerial.Serial)))
-	r.revoke(bySerial.Serial) // twice is no error
+	r.clock.set(t0.Add(time.Hour))
+	r.revoke(bySerial.Serial) // twice is no error, and the moment stays
+	ix, err := (&pki{dir: r.dir}).readIndex()
+	must(t, err)
+	if got := ix.Certs[2].Revoked; !got.Equal(t0) {
+		t.Errorf("got revoked at %s, want %s", got, t0)
+	}
+	root, err := readCRLs(filepath.Join(r.dir, RootCRLFile))
+	must(t, err)
+	if got := len(root[0].revoked); got != 0 {
+		t.Errorf("got %d certificates of the intermediate on the list of the root", got)
+	}
 	lists, err := readCRLs(filepath.Join(r.dir, IntermediateCRLFile))
 	must(t, err)
 	if got := len(lists[0].revoked); got != 2 {

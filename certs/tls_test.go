@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -151,6 +152,17 @@ func TestTLSMatrix(t *testing.T) {
 			})
 		}
 	}
+	t.Run("each line of defence by itself", func(t *testing.T) {
+		id, _ := r.identity(borne)
+		for _, cfg := range []*tls.Config{r.group.ServerTLS(id), r.group.ClientTLS(asker, ""), InternalServerTLS(id)} {
+			if cfg.MinVersion != tls.VersionTLS12 || !slices.Equal(cfg.CipherSuites, suites) {
+				t.Errorf("got version %x and suites %x", cfg.MinVersion, cfg.CipherSuites)
+			}
+		}
+		if got := r.group.ServerTLS(id).ClientAuth; got != tls.RequireAndVerifyClientCert {
+			t.Errorf("got client authentication %s", got)
+		}
+	})
 	t.Run("as a client", func(t *testing.T) {
 		id, _ := r.identity(borne)
 		srv := httptest.NewUnstartedServer(http.NotFoundHandler())
@@ -211,11 +223,11 @@ func TestClientTLS(t *testing.T) {
 }
 
 // countConns counts the connections that a server took.
-func countConns(n *int) func(*http.Server) {
+func countConns(n *atomic.Int32) func(*http.Server) {
 	return func(srv *http.Server) {
 		srv.ConnState = func(_ net.Conn, s http.ConnState) {
 			if s == http.StateNew {
-				*n++
+				n.Add(1)
 			}
 		}
 	}
@@ -226,7 +238,7 @@ func TestRevokedWhileConnectionIsOpen(t *testing.T) {
 		r := newRegion(t)
 		id, _ := r.identity(borne)
 		asker, made := r.identity(uwi)
-		conns := 0
+		var conns atomic.Int32
 		srv := r.serve(id, countConns(&conns))
 		c := client(t, r.group.ClientTLS(asker, borne))
 		wantPeer(t, c, srv.URL, uwi)
@@ -237,8 +249,8 @@ func TestRevokedWhileConnectionIsOpen(t *testing.T) {
 		if want := "certificate of 00000099900000001000 is revoked: ask \"Proefregio intermediate\" for a new one\n"; status != http.StatusForbidden || body != want {
 			t.Errorf("got %d %q, want 403 %q", status, body, want)
 		}
-		if conns != 1 {
-			t.Errorf("got %d connections, want 1: the test must ask over the open one", conns)
+		if got := conns.Load(); got != 1 {
+			t.Errorf("got %d connections, want 1: the test must ask over the open one", got)
 		}
 	})
 	t.Run("cut in the middle of an answer", func(t *testing.T) {
@@ -246,7 +258,8 @@ func TestRevokedWhileConnectionIsOpen(t *testing.T) {
 		id, _ := r.identity(borne)
 		asker, made := r.identity(uwi)
 		stays, _ := r.identity(borne)
-		conns, ended := 0, make(chan error, 1)
+		var conns atomic.Int32
+		ended := make(chan error, 1)
 		srv := r.serve(id, countConns(&conns), r.group.Track, func(srv *http.Server) {
 			peers := srv.Handler
 			srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
@@ -273,10 +286,33 @@ func TestRevokedWhileConnectionIsOpen(t *testing.T) {
 		if rest, err := io.ReadAll(res.Body); err == nil {
 			t.Errorf("got a complete answer %q, want a broken connection", rest)
 		}
-		before := conns // also shows that Track kept the hook that was there
+		before := conns.Load() // also shows that Track kept the hook that was there
 		wantPeer(t, keeps, srv.URL, borne)
-		if before != 2 || conns != before {
-			t.Errorf("got %d then %d connections, want 2 and 2: other peers keep theirs", before, conns)
+		if after := conns.Load(); before != 2 || after != before {
+			t.Errorf("got %d then %d connections, want 2 and 2: other peers keep theirs", before, after)
+		}
+	})
+	t.Run("closed connections are forgotten", func(t *testing.T) {
+		r := newRegion(t)
+		id, _ := r.identity(borne)
+		asker, _ := r.identity(uwi)
+		closed := make(chan struct{})
+		srv := r.serve(id, func(srv *http.Server) {
+			srv.ConnState = func(_ net.Conn, s http.ConnState) {
+				if s == http.StateClosed {
+					close(closed)
+				}
+			}
+		}, r.group.Track)
+		c := client(t, r.group.ClientTLS(asker, borne))
+		wantPeer(t, c, srv.URL, uwi)
+		if got := r.group.conns.len(); got != 1 {
+			t.Errorf("got %d connections in the registry, want 1", got)
+		}
+		c.CloseIdleConnections()
+		<-closed
+		if got := r.group.conns.len(); got != 0 {
+			t.Errorf("got %d connections in the registry, want 0", got)
 		}
 	})
 	t.Run("server", func(t *testing.T) {
@@ -416,6 +452,26 @@ func TestTransport(t *testing.T) {
 	})
 }
 
+// A listener shows a new certificate from the next handshake on.
+func TestServerCertificateRenewed(t *testing.T) {
+	r := newRegion(t)
+	id, made := r.identity(borne)
+	asker, _ := r.identity(uwi)
+	srv := r.serve(id)
+	for range 2 {
+		cfg := r.group.ClientTLS(asker, borne)
+		cfg.ServerName = "localhost"
+		conn, err := tls.Dial("tcp", srv.Listener.Addr().String(), cfg)
+		must(t, err)
+		if got, want := conn.ConnectionState().PeerCertificates[0].SerialNumber.Text(16), made.Serial; got != want {
+			t.Errorf("got certificate %s, want %s", got, want)
+		}
+		_ = conn.Close()
+		made = r.issue(borne, func(q *Request) { q.Out, q.Force = filepath.Dir(made.CertFile), true })
+		must(t, id.Reload())
+	}
+}
+
 // Watch also cuts what expired while nothing changed on disk.
 func TestWatchCutsExpired(t *testing.T) {
 	r := newRegion(t)
@@ -440,7 +496,7 @@ func TestWatchCutsExpired(t *testing.T) {
 		if got := r.group.conns.len(); got != 1 {
 			t.Fatalf("got %d open connections, want 1", got)
 		}
-		r.clock.t = t0.AddDate(0, 0, 2)
+		r.clock.set(t0.AddDate(0, 0, 2))
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		if got := r.group.conns.len(); got != 0 {

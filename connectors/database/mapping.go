@@ -60,7 +60,7 @@ type peildatum struct {
 	vast      time.Time
 }
 
-// The keys of a mapping file; docs/connector.md explains each with an example.
+// The keys of a mapping file; docs/connector.md explains each.
 const (
 	kBron, kTabel, kSleutel, kKolom, kConversie = "bron", "tabel", "sleutel", "kolom", "conversie"
 	kPersoon, kDiensten, kVelden, kPeildatum    = "persoon", "diensten", "velden", "peildatum"

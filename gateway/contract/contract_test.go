@@ -231,6 +231,13 @@ func TestRulesAreDefaultedNotDropped(t *testing.T) {
 	if err := c.Validate(contract.Rules{}, now); gateway.CodeOf(err) != contract.CodeIncorrectGroup {
 		t.Errorf("no rules: got %v, want a refusal", err)
 	}
+	nameless, err := contract.ParseContent([]byte(strings.Replace(string(c.Raw), string(group), "", 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nameless.Validate(contract.Rules{}, now); gateway.CodeOf(err) != contract.CodeIncorrectGroup {
+		t.Errorf("no rules, no group: got %v, want a refusal", err)
+	}
 	small := rules
 	small.MaxProperties = 10
 	if err := c.Validate(small, now); err == nil || !strings.Contains(err.Error(), "properties: ") {
@@ -245,8 +252,7 @@ func TestRulesAreDefaultedNotDropped(t *testing.T) {
 	extra := rules
 	extra.Properties = []string{"purpose"}
 	raw := strings.Replace(string(read(t, "good_service_connection.json")), `"service": {`, `"properties": {"purpose": "x"}, "service": {`, 1)
-	c, err := contract.ParseContent([]byte(raw))
-	if err != nil {
+	if c, err = contract.ParseContent([]byte(raw)); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Validate(extra, now); err != nil {

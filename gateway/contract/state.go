@@ -31,7 +31,7 @@ func StateAt(c *Content, sigs []Signature, now time.Time) State {
 	accepted := map[gateway.PeerID]bool{}
 	var rejected, revoked bool
 	for _, s := range sigs {
-		if s.Hash != c.hash || s.Peer == "" || !slices.Contains(signers, s.Peer) {
+		if s.Hash != c.hash || !slices.Contains(signers, s.Peer) { // an unverified one has no peer
 			continue
 		}
 		switch s.Type {

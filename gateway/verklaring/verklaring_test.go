@@ -70,7 +70,7 @@ func statement() verklaring.Verklaring {
 	g := grant()
 	return verklaring.Verklaring{
 		Issuer: uwi, Audience: borne, Subject: "m1.abc", NamensCollege: borne, GrantHash: g.Hash, Doel: g.Properties.Doel,
-		DoelDigest: g.Properties.DoelDigest, Zaak: "Z-2026-17", Zaaktype: "re-integratie", Rollen: []string{"klantmanager"},
+		DoelDigest: g.Properties.DoelDigest, Zaak: "Z-2026-17", Zaaktype: "bijstand", Rollen: []string{"klantmanager"},
 		Transactie: gateway.NewTransactionID(now), IssuedAt: now, Expires: now.Add(verklaring.MaxTTL), Method: "POST",
 		Target: "/v1/clienten/_zoek?x=%2F", BodyDigest: verklaring.Digest(body),
 	}
@@ -152,6 +152,7 @@ func TestVerifyRefuses(t *testing.T) {
 		{"negative skew", func(e *verklaring.Expect) { e.Skew, e.Now = -time.Hour, now.Add(verklaring.MaxTTL) }, "exp"},
 		{"another connection", func(e *verklaring.Expect) { e.ClientCert = signer(t, uwi, nil).Cert }, "x5t#S256"},
 		{"another connection than the token's", func(e *verklaring.Expect) { e.Cnf = jose.Thumbprint(foreign.Cert) }, "cnf"},
+		{"another token", func(e *verklaring.Expect) { e.ClientCert, e.Cnf = nil, jose.Thumbprint(foreign.Cert) }, "x5t#S256"},
 		{"no connection", func(e *verklaring.Expect) { e.ClientCert = nil }, "x5t#S256"},
 		{"grant without purpose", func(e *verklaring.Expect) { e.Grant.Properties = gateway.Properties{} }, "nothing to hold it against"},
 		{"nothing expected", func(e *verklaring.Expect) { *e = verklaring.Expect{} }, "nothing to hold it against"},

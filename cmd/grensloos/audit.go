@@ -152,6 +152,9 @@ func (t *timeline) print(w io.Writer) error {
 		name := oneLine(e.Naam) + strings.Repeat(" ", width-len([]rune(e.Naam)))
 		fmt.Fprintf(w, "%s  %s  %-10s  %s\n", e.Tijd.Format("2006-01-02 15:04:05.000000"), name, e.Soort, oneLine(summary(e)))
 	}
+	if len(t.Tijdlijn) == 0 {
+		fmt.Fprintln(w, "niets vastgelegd bij wie antwoordde")
+	}
 	fmt.Fprintln(w)
 	for _, p := range t.Peers {
 		if p.Ontbreekt != "" {

@@ -81,7 +81,7 @@ persoon:
   sleutel: nr
   beslisattributen:
     geheimhouding: {kolom: geheim, waar: ["1", "2", "3", "4", "5", "6", "7"], onwaar: ["0", ""]}
-    leeftijd: {kolom: geboren, conversie: jjjjmmdd}
+    geboortedatum: {kolom: geboren, conversie: jjjjmmdd}
 diensten:
   persoon:
     tabel: persoon

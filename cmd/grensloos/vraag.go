@@ -94,7 +94,7 @@ nothing was sent; 1 any other failure.`,
 	return usageFlags(cmd)
 }
 
-// printAntwoord prints an answer for a person: one line per value, and each with where it comes from.
+// printAntwoord prints an answer for a person: one line per value, and below each row where it comes from.
 func printAntwoord(w io.Writer, a bevraging.Antwoord) error {
 	fmt.Fprintf(w, "doel %s, zaak %s\n", a.Doel, a.Zaak)
 	for _, g := range a.Gemeenten {
@@ -132,11 +132,9 @@ func printDienst(w io.Writer, d bevraging.DienstAntwoord) {
 	}
 	for _, rij := range d.Rijen {
 		for _, veld := range slices.Sorted(maps.Keys(rij.Waarden)) {
-			fmt.Fprintf(w, "    %-16s %-28s [bron %s, peildatum %s, %s]\n", veld, plainJSON(rij.Waarden[veld]), oneLine(d.Bron), rij.Peildatum, oneLine(d.Grondslag))
+			fmt.Fprintf(w, "    %-16s %s\n", veld, plainJSON(rij.Waarden[veld]))
 		}
-		if len(d.Rijen) > 1 {
-			fmt.Fprintln(w, "    --")
-		}
+		fmt.Fprintf(w, "      uit %s, peildatum %s, op grond van %s\n", oneLine(d.Bron), oneLine(rij.Peildatum), oneLine(d.Grondslag))
 	}
 	for _, o := range d.Onthouden {
 		fmt.Fprintf(w, "    onthouden %s: %s (%s)\n", joined[gateway.Veld](o.Velden), oneLine(o.Reden.Tekst), oneLine(o.Reden.Code))

@@ -55,24 +55,21 @@ type callerKey struct{}
 // Handler serves the Manager API of FSC Core under /v1, for the listener that demands mTLS.
 func (m *Manager) Handler() http.Handler {
 	router := mux.NewRouter().SkipClean(true)
-	v1 := router.PathPrefix("/v1").Subrouter()
-	v1.HandleFunc("/contracts", m.postContract).Methods(http.MethodPost)
-	v1.HandleFunc("/contracts", m.getContracts).Methods(http.MethodGet)
+	router.HandleFunc("/v1/contracts", m.postContract).Methods(http.MethodPost)
+	router.HandleFunc("/v1/contracts", m.getContracts).Methods(http.MethodGet)
 	for _, t := range []contract.SignatureType{contract.Accept, contract.Reject, contract.Revoke} {
-		v1.HandleFunc("/contracts/{hash}/"+string(t), m.putSignature(t)).Methods(http.MethodPut)
+		router.HandleFunc("/v1/contracts/{hash}/"+string(t), m.putSignature(t)).Methods(http.MethodPut)
 	}
-	v1.HandleFunc("/token", m.postToken).Methods(http.MethodPost)
-	v1.HandleFunc("/peer", m.getPeer).Methods(http.MethodGet)
-	v1.HandleFunc("/peers", m.getPeers).Methods(http.MethodGet)
-	v1.HandleFunc("/.well-known/jwks.json", m.getKeys).Methods(http.MethodGet)
-	notFound := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	router.HandleFunc("/v1/token", m.postToken).Methods(http.MethodPost)
+	router.HandleFunc("/v1/peer", m.getPeer).Methods(http.MethodGet)
+	router.HandleFunc("/v1/peers", m.getPeers).Methods(http.MethodGet)
+	router.HandleFunc("/v1/.well-known/jwks.json", m.getKeys).Methods(http.MethodGet)
+	router.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		m.fail(w, r, gateway.Errorf(gateway.NotFound, "path: nothing here"))
 	})
-	notAllowed := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	router.MethodNotAllowedHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		m.fail(w, r, gateway.WithCode(gateway.Invalid, edge.CodeMethod, "method: this path does not take it"))
 	})
-	router.NotFoundHandler, router.MethodNotAllowedHandler = notFound, notAllowed
-	v1.NotFoundHandler, v1.MethodNotAllowedHandler = notFound, notAllowed
 	return edge.Headers(contract.Version, m.identified(router))
 }
 

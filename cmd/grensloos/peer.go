@@ -196,7 +196,7 @@ func (p *peer) openAudit(ctx context.Context) (err error) {
 // signer is the key of our group certificate of this moment.
 func (p *peer) signer() *jose.Signer {
 	pair := p.identity.Pair()
-	return &jose.Signer{Key: pair.Key, Cert: pair.Cert(), Chain: pair.Chain}
+	return &jose.Signer{Key: pair.Key, Cert: pair.Cert(), Chain: pair.Chain[1:]}
 }
 
 func (p *peer) openManager(context.Context) (err error) {

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -22,31 +23,53 @@ import (
 type bsnScanner map[string]bool
 
 var (
-	digitRuns  = regexp.MustCompile(`[0-9]+`)
 	jsonEscape = regexp.MustCompile(`\\u00[0-9a-fA-F]{2}`)
-	base64Runs = regexp.MustCompile(`[A-Za-z0-9+/_-]{12,}`)
-	hexRuns    = regexp.MustCompile(`[0-9a-fA-F]{18,}`)
+
+	digits      = class("0123456789")
+	hexDigits   = class("0123456789abcdefABCDEF")
+	base64Chars = class("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_")
 )
+
+func class(chars string) (in [256]bool) {
+	for _, c := range []byte(chars) {
+		in[c] = true
+	}
+	return in
+}
+
+// runs yields the longest stretches of data within a class of at least least bytes.
+func runs(data []byte, in *[256]bool, least int) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for i := 0; i < len(data); i++ {
+			from := i
+			for i < len(data) && in[data[i]] {
+				i++
+			}
+			if i-from >= least && !yield(data[from:i]) {
+				return
+			}
+		}
+	}
+}
 
 // find returns the BSNs in data, each with the form in which it stands there.
 func (s bsnScanner) find(data []byte) []string {
 	var found []string
 	plain := func(form string, text []byte) {
-		for _, run := range digitRuns.FindAll(text, -1) {
+		for run := range runs(text, &digits, 9) {
 			if len(run) == 9 && s[string(run)] {
 				found = append(found, form+" "+string(run))
 			}
 		}
 	}
 	plain("plain", data)
-	unescaped := jsonEscape.ReplaceAllFunc(data, func(e []byte) []byte {
-		b, _ := hex.DecodeString(string(e[4:]))
-		return b
-	})
-	if len(unescaped) != len(data) {
-		plain("escaped", unescaped)
+	if bytes.Contains(data, []byte(`\u00`)) {
+		plain("escaped", jsonEscape.ReplaceAllFunc(data, func(e []byte) []byte {
+			b, _ := hex.DecodeString(string(e[4:]))
+			return b
+		}))
 	}
-	for _, run := range base64Runs.FindAll(data, -1) {
+	for run := range runs(data, &base64Chars, 12) {
 		std := strings.NewReplacer("-", "+", "_", "/").Replace(string(run))
 		for skip := range 4 { // the text before may have shifted it
 			if decoded := decodeBase64(std, skip); decoded != nil {
@@ -54,7 +77,7 @@ func (s bsnScanner) find(data []byte) []string {
 			}
 		}
 	}
-	for _, run := range hexRuns.FindAll(data, -1) {
+	for run := range runs(data, &hexDigits, 18) {
 		for skip := range 2 {
 			part := run[skip:]
 			if decoded, err := hex.DecodeString(string(part[:len(part)&^1])); err == nil {

@@ -118,6 +118,7 @@ func newLoader() (*loader, error) {
 		return nil, fmt.Errorf("schemas/%s: %w", name, err)
 	}
 	compiler := jsonschema.NewCompiler()
+	compiler.AssertFormat() // a date that does not exist would be read as no date
 	if err := compiler.AddResource(name, doc); err != nil {
 		return nil, fmt.Errorf("schemas/%s: %w", name, err)
 	}
@@ -189,7 +190,7 @@ func (l *loader) file(f file) ([]Entry, error) {
 	}
 	for i, e := range entries {
 		if want := strings.TrimSuffix(path.Base(f.name), path.Ext(f.name)); string(e.ID) != want {
-			return nil, lines.errorf(at(i, "id"), "id %s: a file is named after its doel; call it %s", want, want)
+			return nil, lines.errorf(at(i, "id"), "id %s: a file is named after its doel; call it %s.yaml", e.ID, e.ID)
 		}
 		if err := l.entry(e, lines, i); err != nil {
 			return nil, err
@@ -220,6 +221,9 @@ func inOrder(entries []Entry, lines *lines) ([]Entry, error) {
 
 // entry checks what a JSON Schema cannot say of one entry.
 func (l *loader) entry(e Entry, lines *lines, i int) error {
+	if e.GeldigVan.IsZero() {
+		return lines.errorf(at(i, "geldigVan"), "geldigVan: give a day as 2026-01-31")
+	}
 	if !e.GeldigTot.IsZero() && !e.GeldigTot.After(e.GeldigVan) {
 		return lines.errorf(at(i, "geldigTot"), "geldigTot: give a day after geldigVan")
 	}

@@ -71,7 +71,7 @@ func TestIssueRefuses(t *testing.T) {
 		kind   gateway.Kind
 		want   string
 	}{
-		{"OIN", r.dir, func(q *Request) { q.OIN = "123" }, gateway.Invalid, "oin: peer id \"123\": give an OIN of 20 digits"},
+		{"OIN", r.dir, func(q *Request) { q.OIN = "123" }, gateway.Invalid, "oin: peer id: give an OIN of 20 digits"},
 		{"no name", r.dir, func(q *Request) { q.Name = " " }, gateway.Invalid, "name: give"},
 		{"no host", r.dir, func(q *Request) { q.Hosts = nil }, gateway.Invalid, "hosts: give at least one"},
 		{"URL as host", r.dir, func(q *Request) { q.Hosts = []string{"https://borne.example"} }, gateway.Invalid, "without scheme or port"},

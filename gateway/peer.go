@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // PeerID identifies an organisation in a group: an OIN of exactly 20 digits (OIN-stelsel 3.0.1; FSC Core leaves the form to the
@@ -36,10 +39,11 @@ var (
 	serviceForm = regexp.MustCompile(`^[a-zA-Z0-9._-]{3,100}$`)
 )
 
-// ParsePeerID accepts an OIN of 20 digits and nothing else. The error is of kind Invalid.
+// ParsePeerID accepts an OIN of 20 digits and nothing else. The error is of kind Invalid and does not repeat the input, which may
+// be anything that stood in the wrong place.
 func ParsePeerID(s string) (PeerID, error) {
 	if !peerIDForm.MatchString(s) {
-		return "", Errorf(Invalid, "peer id %.40q: give an OIN of 20 digits", s)
+		return "", Errorf(Invalid, "peer id: give an OIN of 20 digits")
 	}
 	return PeerID(s), nil
 }
@@ -103,6 +107,9 @@ func subjectAttribute(cert *x509.Certificate, oid asn1.ObjectIdentifier, label s
 	}
 	if len(values) != 1 || values[0] == "" {
 		return "", Errorf(Invalid, "certificate subject: %d values of %s, want exactly one", len(values), label)
+	}
+	if !utf8.ValidString(values[0]) || strings.ContainsFunc(values[0], unicode.IsControl) {
+		return "", Errorf(Invalid, "certificate subject: %s holds control characters or is not UTF-8", label)
 	}
 	return values[0], nil
 }

@@ -66,12 +66,11 @@ right; 1 any other failure.`,
 			}
 			slices.SortStableFunc(line.Tijdlijn, func(a, b event) int { return a.Tijd.Compare(b.Tijd) })
 			if asJSON {
-				err = printJSON(cmd.OutOrStdout(), line)
+				if err := printJSON(cmd.OutOrStdout(), line); err != nil {
+					return err
+				}
 			} else {
-				err = line.print(cmd.OutOrStdout())
-			}
-			if err != nil {
-				return err
+				line.print(cmd.OutOrStdout())
 			}
 			return line.missing()
 		},
@@ -142,7 +141,7 @@ func (t *timeline) missing() error {
 	return exit{exitIncomplete, errors.New("de tijdlijn is niet volledig: niets ontvangen van " + strings.Join(names, ", "))}
 }
 
-func (t *timeline) print(w io.Writer) error {
+func (t *timeline) print(w io.Writer) {
 	fmt.Fprintf(w, "transactie %s\n", t.Transactie)
 	width := 0
 	for _, p := range t.Peers {
@@ -163,7 +162,6 @@ func (t *timeline) print(w io.Writer) error {
 		}
 		fmt.Fprintf(w, "%s (%s): %d vastleggingen\n", oneLine(p.Naam), p.OIN, p.Records)
 	}
-	return nil
 }
 
 // summary is one line about a record: what matters of each kind, as its schema has it. A body that says nothing of it shows nothing.

@@ -49,16 +49,15 @@ func (b *beheerCall) flags(cmd *cobra.Command, rol string) {
 	b.id.flags(cmd, rol)
 }
 
-func (b *beheerCall) open() (*api, *Config, error) {
+func (b *beheerCall) open() (*api, error) {
 	if b.file == "" {
-		return nil, nil, usage("-c: give the peer's configuration file")
+		return nil, usage("-c: give the peer's configuration file")
 	}
 	cfg, err := loadConfig(b.file)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	a, err := newAPI(cfg, "beheer.luister", cfg.Beheer.Listen, &b.id)
-	return a, cfg, err
+	return newAPI(cfg, "beheer.luister", cfg.Beheer.Listen, &b.id)
 }
 
 func contractProposeCommand() *cobra.Command {
@@ -104,7 +103,7 @@ A contract with several grants: --bestand, a JSON file as in schemas/beheer.open
 				grant.Service, grant.Doel = gateway.ServiceName(service), gateway.Doel(doel)
 				in = beheer.VoorstelJSON{GeldigVanaf: from, GeldigTot: until, Grants: []beheer.VoorstelGrantJSON{grant}}
 			}
-			a, _, err := b.open()
+			a, err := b.open()
 			if err != nil {
 				return err
 			}
@@ -192,7 +191,7 @@ func contractSignCommand(verb, operation, short string) *cobra.Command {
 		Short: short,
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			a, _, err := b.open()
+			a, err := b.open()
 			if err != nil {
 				return err
 			}
@@ -214,7 +213,7 @@ func contractShowCommand() *cobra.Command {
 		Short: "Show one contract with its grants and signatures",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			a, _, err := b.open()
+			a, err := b.open()
 			if err != nil {
 				return err
 			}
@@ -235,7 +234,7 @@ func contractListCommand() *cobra.Command {
 		Use:   "list -c peer.yaml",
 		Short: "List the contracts of this peer, newest first",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			a, _, err := b.open()
+			a, err := b.open()
 			if err != nil {
 				return err
 			}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -9,10 +8,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -119,8 +116,12 @@ func (d *demo) lay(ctx context.Context) (err error) {
 
 func (d *demo) startPeers(ctx context.Context) error {
 	d.title("Two processes: Gemeente Borne and uwi-midden-twente")
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
 	for _, p := range []*regionPeer{d.borne, d.uwi} {
-		c, err := startChild(ctx, p)
+		c, err := startChild(ctx, self, p)
 		if err != nil {
 			return err
 		}
@@ -349,78 +350,4 @@ func (d *demo) stop() error {
 		errs = append(errs, c.stop())
 	}
 	return errors.Join(errs...)
-}
-
-// child is a peer in a process of its own.
-type child struct {
-	peer *regionPeer
-	cmd  *exec.Cmd
-	line chan string // the first line of standard output; closed when there is none
-	done chan error  // how the process ended; read once by stop
-}
-
-// startChild starts `serve` for a peer. Its log goes to serve.log beside its configuration.
-func startChild(ctx context.Context, p *regionPeer) (*child, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	log, err := os.OpenFile(filepath.Join(p.dir, "serve.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), self, "serve", "-c", p.config()) //nolint:gosec // G204: this program itself
-	cmd.Stderr = log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for the demo, which then ends its children in order
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	c := &child{peer: p, cmd: cmd, line: make(chan string, 1), done: make(chan error, 1)}
-	go func() {
-		lines := bufio.NewScanner(stdout)
-		if lines.Scan() {
-			c.line <- lines.Text()
-		}
-		close(c.line)
-		_, _ = io.Copy(io.Discard, stdout)
-		c.done <- cmd.Wait()
-	}()
-	return c, nil
-}
-
-// ready waits until the peer says that it is, or has died: then the error holds the end of its log.
-func (c *child) ready(ctx context.Context, within time.Duration) (string, error) {
-	select {
-	case line, ok := <-c.line:
-		if ok {
-			return line, nil
-		}
-		log, _ := os.ReadFile(filepath.Join(c.peer.dir, "serve.log"))
-		return "", fmt.Errorf("%s did not start:\n%s", c.peer.Name, log[max(0, len(log)-4000):])
-	case <-time.After(within):
-		return "", fmt.Errorf("%s is not ready after %v; its log: %s", c.peer.Name, within, filepath.Join(c.peer.dir, "serve.log"))
-	case <-ctx.Done():
-		return "", ctx.Err()
-	}
-}
-
-// stop asks the process to end, and after a while makes it.
-func (c *child) stop() error {
-	_ = c.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case err := <-c.done:
-		if err != nil {
-			log, _ := os.ReadFile(filepath.Join(c.peer.dir, "serve.log"))
-			return fmt.Errorf("%s: %w\n%s", c.peer.Name, err, log[max(0, len(log)-2000):])
-		}
-		return nil
-	case <-time.After(2 * stopWithin):
-		_ = c.cmd.Process.Kill()
-		return fmt.Errorf("%s did not stop in time and was killed", c.peer.Name)
-	}
 }

@@ -57,7 +57,7 @@ confirmed. A purpose that rests on the law takes no consent.`,
 			if err != nil {
 				return err
 			}
-			a, _, err := b.open()
+			a, err := b.open()
 			if err != nil {
 				return err
 			}
@@ -106,7 +106,7 @@ func toestemmingChangeCommand(verb, operation, short string) *cobra.Command {
 		Short: short,
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			a, _, err := b.open()
+			a, err := b.open()
 			if err != nil {
 				return err
 			}
@@ -134,7 +134,7 @@ func toestemmingListCommand() *cobra.Command {
 		Use:   "list -c peer.yaml [--bsn-stdin]",
 		Short: "List the register by pseudonym, or the consents of one person",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			a, _, err := b.open()
+			a, err := b.open()
 			if err != nil {
 				return err
 			}

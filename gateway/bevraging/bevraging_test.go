@@ -514,7 +514,8 @@ func TestPartial(t *testing.T) {
 		"one source down": {reply(uitkering, `{"dienst":"persoon","uitkomst":"bron-onbereikbaar","reden":{"code":"bron-onbereikbaar","tekst":"x"},"rijen":[],"onthouden":[]}`), map[gateway.Dienst]string{"uitkering": "beantwoord", "persoon": "bron-onbereikbaar bron-onbereikbaar"}, false, false},
 		"withheld": {
 			reply(unknown, strings.Replace(uitkering, `,"soort":"ioaw"}}],"onthouden":[]`, `}}],"onthouden":[{"velden":["soort"],"reden":{"code":"geweigerd","tekst":"x"}}]`, 1)),
-			map[gateway.Dienst]string{"uitkering": "beantwoord", "persoon": "geen-gegevens"}, false, false,
+			map[gateway.Dienst]string{"uitkering": "beantwoord", "persoon": "geen-gegevens"},
+			false, false,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

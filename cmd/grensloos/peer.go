@@ -292,14 +292,13 @@ func (p *peer) addRole(name, address string, h http.Handler, tlsConfig *tls.Conf
 	p.roles = append(p.roles, role{name: name, address: address, server: server})
 }
 
-// tasks is the work in the background.
+// tasks is the work in the background, beside shipping the journal.
 func (p *peer) tasks() []task {
 	watch := func(f func(context.Context)) func(context.Context) error {
 		return func(ctx context.Context) error { f(ctx); return nil }
 	}
 	return []task{
 		{"manager", p.manager.Run},
-		{"audit.journaal", func(ctx context.Context) error { return p.journal.Ship(ctx, p.writer) }},
 		{"group.vertrouwen", watch(func(ctx context.Context) { p.group.Watch(ctx, watchEvery) })},
 		{"certificaat", watch(func(ctx context.Context) { p.identity.Watch(ctx, watchEvery, p.log) })},
 		{"netwerk.certificaat", watch(func(ctx context.Context) { p.network.Watch(ctx, watchEvery, p.log) })},

@@ -72,7 +72,8 @@ func serve(ctx context.Context, cfg *Config, stdout, stderr io.Writer) (err erro
 	return p.run(ctx, listeners)
 }
 
-// run serves until ctx ends or a part fails, then lets open exchanges end before the background work stops.
+// run serves until ctx ends or a part fails. Then it stops in the order in which nothing is lost: open exchanges end, the background
+// work stops, and what is journalled is shipped.
 func (p *peer) run(ctx context.Context, listeners []net.Listener) error {
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
@@ -89,6 +90,15 @@ func (p *peer) run(ctx context.Context, listeners []net.Listener) error {
 			return nil
 		})
 	}
+	work.Go(func() error {
+		// It ends when the journal is closed, not before: closing waits until all is shipped.
+		err := p.journal.Ship(context.WithoutCancel(ctx), p.writer)
+		if err != nil {
+			err = fmt.Errorf("audit.journaal: %w", err)
+			fail(err)
+		}
+		return err
+	})
 	for i, role := range p.roles {
 		work.Go(func() error {
 			if err := role.server.ServeTLS(listeners[i], "", ""); !errors.Is(err, http.ErrServerClosed) {
@@ -115,6 +125,7 @@ func (p *peer) run(ctx context.Context, listeners []net.Listener) error {
 	}
 	err := stop.Wait()
 	stopBackground()
+	err = errors.Join(err, p.journal.Close(stopping))
 	return errors.Join(work.Wait(), err)
 }
 

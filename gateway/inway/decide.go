@@ -29,7 +29,7 @@ func (x *exchange) decide() error {
 		d = gateway.Decision{Revision: session.Revision()}
 	}
 	x.fault(StepDecided)
-	if err := x.Audit.Append(x.r.Context(), audit.NewADL(x.now(), x.evaluation(d, failed != nil))); err != nil {
+	if err := x.append(x.r.Context(), audit.NewADL(x.now(), x.evaluation(d, failed != nil))); err != nil {
 		return err
 	}
 	x.fault(StepRecorded)

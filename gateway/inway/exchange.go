@@ -166,7 +166,7 @@ func (x *exchange) reserve() error {
 }
 
 func (x *exchange) journal() error {
-	return x.Audit.Append(x.r.Context(), audit.NewTransactie(x.now(), audit.Exchange{
+	return x.append(x.r.Context(), audit.NewTransactie(x.now(), audit.Exchange{
 		Transactie: x.id, Richting: audit.Incoming, Grant: x.grant, Trace: x.trace,
 	}))
 }

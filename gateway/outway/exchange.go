@@ -202,7 +202,7 @@ func (x *exchange) sign() error {
 }
 
 func (x *exchange) journal() error {
-	return x.Audit.Append(x.r.Context(), audit.NewTransactie(x.now(), audit.Exchange{
+	return x.append(x.r.Context(), audit.NewTransactie(x.now(), audit.Exchange{
 		Transactie: x.id, Richting: audit.Outgoing, Grant: x.grant, Trace: x.trace,
 	}))
 }
@@ -402,9 +402,18 @@ func (x *exchange) close(status int, bytesOut int64, uitkomst string, cause erro
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), afloopTimeout)
 	defer cancel()
-	if err := x.Audit.Append(ctx, audit.NewAfloop(now, o)); err != nil {
+	if err := x.append(ctx, audit.NewAfloop(now, o)); err != nil {
 		return err
 	}
 	x.fault(StepClosed)
 	return nil
+}
+
+// append records, or says in one way that it can't.
+func (x *exchange) append(ctx context.Context, recs ...audit.Record) error {
+	err := x.Audit.Append(ctx, recs...)
+	if err == nil || gateway.CodeOf(err) == audit.WriteError {
+		return err
+	}
+	return &gateway.Error{Kind: gateway.Unavailable, Code: audit.WriteError, Message: "audit log", Cause: gateway.Wrap(gateway.Internal, err, "append")}
 }

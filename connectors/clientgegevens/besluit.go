@@ -72,14 +72,11 @@ func (h *Handler) besluit(ctx context.Context, p *verzoek) (*besluit, error) {
 	}
 	var decideErr error
 	if down == nil {
-		b.Decision, decideErr = session.Decide(ctx, in)
+		if b.Decision, decideErr = session.Decide(ctx, in); decideErr != nil {
+			b.Decision = gateway.Decision{}
+		}
 	}
-	if b.Decision.Revision == "" {
-		b.Decision.Revision = session.Revision()
-	}
-	if decideErr != nil || down != nil {
-		b.Decision = gateway.Decision{Revision: b.Decision.Revision}
-	}
+	b.Revision = session.Revision()
 	if len(p.velden) > 0 {
 		b.Velden = b.Velden.Beperk(p.velden) // whatever the policy says, no more than what was asked
 	}

@@ -64,6 +64,7 @@ func (r *reader) conversie(schema connectors.VeldSchema, n node, f map[string]en
 			}
 			c.codes[code.key] = waarde
 		}
+	default: // the others have nothing to choose
 	}
 	return c
 }
@@ -122,8 +123,9 @@ func (c conversie) waarde(schema connectors.VeldSchema, raw any) (connectors.Waa
 			return nil, fmt.Errorf("a value outside %v; give codes", schema.Waarden)
 		}
 		return s, nil
+	default:
+		return nil, fmt.Errorf("no conversion to %s", schema.Type)
 	}
-	return nil, fmt.Errorf("no conversion to %s", schema.Type)
 }
 
 var (

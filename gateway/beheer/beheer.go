@@ -14,6 +14,7 @@ package beheer
 import (
 	"context"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -145,13 +146,14 @@ func (h *Handler) endpoints() []endpoint {
 	}
 }
 
-func openapi() ([]byte, error) {
+// openapi is the API's document as JSON; it is embedded, and converted once.
+var openapi = sync.OnceValues(func() ([]byte, error) {
 	raw, err := schemas.FS.ReadFile("beheer.openapi.yaml")
 	if err != nil {
 		return nil, err
 	}
 	return yaml.YAMLToJSON(raw)
-}
+})
 
 func (h *Handler) now() time.Time {
 	if h.Now == nil {

@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,6 +39,17 @@ const (
 
 var now = time.Date(2026, 11, 23, 9, 30, 0, 0, time.UTC)
 
+func clock() time.Time { return now }
+
+// builtin is the built-in policy; it does not change, and is compiled once.
+var builtin = sync.OnceValue(func() *policies.Engine {
+	engine, err := policies.New(context.Background(), policies.Options{Now: clock})
+	if err != nil {
+		panic(err)
+	}
+	return engine
+})
+
 // world is a beheer with fakes that keep, in order, what was done and what was recorded.
 type world struct {
 	t       *testing.T
@@ -58,14 +70,9 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	clock := func() time.Time { return now }
 	auth, err := edge.NewVerifier(edge.Issuers{
 		Issuer: "https://issuer.example", Audience: "test", Keys: []crypto.PublicKey{key.Public()}, Organisatie: borne,
 	}, clock)
-	if err != nil {
-		t.Fatal(err)
-	}
-	engine, err := policies.New(t.Context(), policies.Options{Now: clock})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +83,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, key: key, audit: &audit.Memory{Validate: true}}
 	w.handler = &beheer.Handler{
 		Self: gateway.Peer{ID: borne, Name: "Borne"}, Sleutel: thumbprint, Auth: auth, Contracten: w, Voorstel: w, Ondertekening: w,
-		Register: register{w}, Toestemmingen: w, Records: w, Policy: engine, Audit: w.audit, Pseudonyms: pseudonyms, Demo: true, Now: clock,
+		Register: register{w}, Toestemmingen: w, Records: w, Policy: builtin(), Audit: w.audit, Pseudonyms: pseudonyms, Demo: true, Now: clock,
 	}
 	return w
 }

@@ -15,6 +15,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -89,13 +90,14 @@ func (h *Handler) Router() (http.Handler, error) {
 	return router, nil
 }
 
-func openapi() ([]byte, error) {
+// openapi is the API's document as JSON; it is embedded, and converted once.
+var openapi = sync.OnceValues(func() ([]byte, error) {
 	raw, err := schemas.FS.ReadFile("bevraging.openapi.yaml")
 	if err != nil {
 		return nil, err
 	}
 	return yaml.YAMLToJSON(raw)
-}
+})
 
 func (h *Handler) now() time.Time {
 	if h.Now == nil {

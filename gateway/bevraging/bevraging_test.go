@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -36,6 +37,17 @@ const (
 )
 
 var now = time.Date(2026, 11, 23, 9, 30, 0, 0, time.UTC)
+
+func clock() time.Time { return now }
+
+// builtin is the built-in policy; it does not change, and is compiled once.
+var builtin = sync.OnceValue(func() *policies.Engine {
+	engine, err := policies.New(context.Background(), policies.Options{Now: clock})
+	if err != nil {
+		panic(err)
+	}
+	return engine
+})
 
 // fixture is a bevraging with everything around it faked.
 type fixture struct {
@@ -98,14 +110,9 @@ func newFixture(t *testing.T) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	clock := func() time.Time { return now }
 	auth, err := edge.NewVerifier(edge.Issuers{
 		Issuer: "https://issuer.example", Audience: "test", Keys: []crypto.PublicKey{key.Public()}, Organisatie: uwi,
 	}, clock)
-	if err != nil {
-		t.Fatal(err)
-	}
-	engine, err := policies.New(t.Context(), policies.Options{Now: clock})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,10 +121,10 @@ func newFixture(t *testing.T) *fixture {
 		t.Fatal(err)
 	}
 	f := &fixture{t: t, key: key, audit: &audit.Memory{Validate: true}}
-	f.grants.all = []gateway.Grant{grantFor(engine, reint, borne)}
+	f.grants.all = []gateway.Grant{grantFor(builtin(), reint, borne)}
 	f.outway = &fakeOutway{status: http.StatusOK, header: http.Header{"Content-Type": {"application/json"}, "Fsc-Transaction-Id": {transact}}}
 	f.handler = &bevraging.Handler{
-		Self: gateway.Peer{ID: uwi, Name: "uwi"}, Auth: auth, Grants: &f.grants, Outway: f.outway, Policy: engine, Audit: f.audit,
+		Self: gateway.Peer{ID: uwi, Name: "uwi"}, Auth: auth, Grants: &f.grants, Outway: f.outway, Policy: builtin(), Audit: f.audit,
 		Pseudonyms: pseudonyms, Demo: true, Now: clock,
 		Gemeenten: []bevraging.Gemeente{{ID: borne, Naam: "Borne", Code: "0147"}, {ID: otherGem, Naam: "Hengelo", Code: "0164"}},
 	}

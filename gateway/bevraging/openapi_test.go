@@ -5,10 +5,15 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/grensloos/grensloos/schemas"
 )
 
 // document is the OpenAPI document as the API publishes it: without a token.
@@ -110,6 +115,35 @@ func TestTheDocumentAllowsNoEmptyAnswer(t *testing.T) {
 		}
 		if validate(schema, string(raw)) == nil {
 			t.Errorf("%s: valid, want an error", name)
+		}
+	}
+}
+
+func TestDesignRules(t *testing.T) {
+	specs, spectral := os.Getenv("GRENSLOOS_SPECS"), os.Getenv("GRENSLOOS_SPECTRAL")
+	if specs == "" || spectral == "" {
+		t.Skip("GRENSLOOS_SPECS and GRENSLOOS_SPECTRAL name the folder with the ruleset and the linter")
+	}
+	raw, err := schemas.FS.ReadFile("bevraging.openapi.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "bevraging.openapi.yaml")
+	for name, tc := range map[string]struct {
+		old, with string
+		ok        bool
+	}{
+		"as it is":      {"", "", true},
+		"no version":    {"/v1\n", "/\n", false},
+		"no 400":        {"        '400':\n", "        '422':\n", false},
+		"path in camel": {"  /bevragingen:\n", "  /bevragingenLijst:\n", false},
+	} {
+		if err := os.WriteFile(file, []byte(strings.Replace(string(raw), tc.old, tc.with, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.CommandContext(t.Context(), spectral, "lint", "--ruleset", filepath.Join(specs, "adr-2.2.1", "linter.yaml"), file).CombinedOutput()
+		if (err == nil) != tc.ok {
+			t.Errorf("%s: got %v, want ok %v\n%s", name, err, tc.ok, out)
 		}
 	}
 }

@@ -421,6 +421,7 @@ func TestPlainService(t *testing.T) {
 		}
 	}
 }
+
 // grantHash is the hash of the valid grant for a purpose, as contract list tells it.
 func (r *running) grantHash(p *regionPeer, doel string) string {
 	r.t.Helper()

@@ -118,7 +118,7 @@ func TestConstructorsFollowTheSchemas(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			want, err := os.ReadFile(golden) //nolint:gosec // a fixed name
+			want, err := os.ReadFile(golden)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -263,8 +263,8 @@ func chain(n int) []audit.Entry {
 	var all []audit.Entry
 	for i := range n {
 		r := audit.NewBeheer(now.Add(time.Duration(i)*time.Second), audit.Act{Handeling: "x", Door: audit.Systeem})
-		prev = audit.Link(prev, uint64(i+1), r)                                                     //nolint:gosec // small
-		all = append(all, audit.Entry{Journal: journal, Seq: uint64(i + 1), Hash: prev, Record: r}) //nolint:gosec // small
+		prev = audit.Link(prev, uint64(i+1), r)
+		all = append(all, audit.Entry{Journal: journal, Seq: uint64(i + 1), Hash: prev, Record: r})
 	}
 	return all
 }

@@ -29,7 +29,7 @@ func Link(prev [32]byte, seq uint64, r Record) [32]byte {
 	var n [8]byte
 	binary.BigEndian.PutUint64(n[:], seq)
 	h.Write(n[:])
-	binary.BigEndian.PutUint64(n[:], uint64(r.Tijd.UnixMicro())) //nolint:gosec // two's complement on purpose
+	binary.BigEndian.PutUint64(n[:], uint64(r.Tijd.UnixMicro()))
 	h.Write(n[:])
 	for _, part := range [][]byte{[]byte(r.ID), []byte(r.Soort), []byte(r.Transactie), r.Body} {
 		binary.BigEndian.PutUint64(n[:], uint64(len(part)))

@@ -33,7 +33,7 @@ type frame struct {
 
 func appendFrame(buf []byte, seed uint32, f frame) []byte {
 	start := len(buf)
-	buf = binary.BigEndian.AppendUint32(buf, uint32(len(f.payload))) //nolint:gosec // bounded by maxRecordBytes
+	buf = binary.BigEndian.AppendUint32(buf, uint32(len(f.payload)))
 	buf = append(buf, 0, 0, 0, 0)
 	buf = binary.BigEndian.AppendUint64(buf, f.batch)
 	buf = binary.BigEndian.AppendUint64(buf, f.seq)
@@ -70,7 +70,7 @@ func parseFrame(b []byte, seed uint32) (f frame, size int, ok bool) {
 
 func encode(r audit.Record) []byte {
 	b := make([]byte, 0, 8+4*3+len(r.ID)+len(r.Soort)+len(r.Transactie)+len(r.Body))
-	b = binary.BigEndian.AppendUint64(b, uint64(r.Tijd.UnixMicro())) //nolint:gosec // two's complement on purpose
+	b = binary.BigEndian.AppendUint64(b, uint64(r.Tijd.UnixMicro()))
 	for _, part := range [][]byte{[]byte(r.ID), []byte(r.Soort), []byte(r.Transactie), r.Body} {
 		b = binary.AppendUvarint(b, uint64(len(part)))
 		b = append(b, part...)
@@ -83,7 +83,7 @@ func decode(payload []byte) (audit.Record, bool) {
 	if len(payload) < 8 {
 		return audit.Record{}, false
 	}
-	micro := int64(binary.BigEndian.Uint64(payload)) //nolint:gosec // two's complement on purpose
+	micro := int64(binary.BigEndian.Uint64(payload))
 	rest := payload[8:]
 	var parts [4][]byte
 	for i := range parts {
@@ -91,8 +91,8 @@ func decode(payload []byte) (audit.Record, bool) {
 		if used <= 0 || n > uint64(len(rest)-used) {
 			return audit.Record{}, false
 		}
-		parts[i] = rest[used : used+int(n)] //nolint:gosec // at most len(rest)
-		rest = rest[used+int(n):]           //nolint:gosec // at most len(rest)
+		parts[i] = rest[used : used+int(n)]
+		rest = rest[used+int(n):]
 	}
 	return audit.Record{
 		ID: string(parts[0]), Soort: audit.Soort(parts[1]), Transactie: gateway.TransactionID(parts[2]),

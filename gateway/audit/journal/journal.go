@@ -122,7 +122,7 @@ func Open(cfg Config, log *slog.Logger, now func() time.Time) (*Journal, error) 
 		open: newBatch(), moved: make(chan struct{}),
 	}
 	if err := j.start(); err != nil {
-		j.release()
+		_ = j.release()
 		return nil, err
 	}
 	go j.commitLoop()

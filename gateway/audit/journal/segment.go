@@ -92,7 +92,7 @@ func load(dir string, pos position) (recovered, error) {
 	}
 	slices.Sort(paths) // names have a fixed width
 	for i, path := range paths {
-		b, err := os.ReadFile(path) //nolint:gosec // our own folder
+		b, err := os.ReadFile(path)
 		if err != nil {
 			return rec, err
 		}
@@ -197,7 +197,7 @@ func fill(f *os.File, off, size int64) error {
 // makeSpare makes a file of zeros to become the next segment.
 func makeSpare(dir string, size int64) (*os.File, error) {
 	path := filepath.Join(dir, spareName)
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600) //nolint:gosec // our own folder
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -224,7 +224,7 @@ func adopt(dir, journal string, spare *os.File, s *segment) error {
 }
 
 func syncDir(dir string) error {
-	d, err := os.Open(dir) //nolint:gosec // our own folder
+	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}

@@ -90,18 +90,17 @@ func (s *shipper) run(ctx context.Context) error {
 			s.idle(ctx)
 			continue
 		}
-		if err := s.send(ctx, entries, next); err != nil {
-			if ctx.Err() != nil {
-				break
-			}
+		err = s.send(ctx, entries, next)
+		switch {
+		case err == nil:
+			wait = retryFirst
+			s.j.prune()
+		case ctx.Err() == nil:
 			bytes, age := s.j.Lag()
 			s.j.log.Warn("journal: shipping; trying again", slog.Any("error", err), slog.Int64("bytes", bytes), slog.Duration("age", age))
 			pause(ctx, wait/2+rand.N(wait)) //nolint:gosec // jitter
 			wait = min(2*wait, retryMost)
-			continue
 		}
-		wait = retryFirst
-		s.j.prune()
 	}
 	return nil
 }
@@ -221,7 +220,7 @@ func (s *shipper) use(path string) error {
 		return nil
 	}
 	s.close()
-	f, err := os.Open(path) //nolint:gosec // our own folder
+	f, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
@@ -324,9 +323,9 @@ const slotBytes = 8 + 8 + 8 + 32 + 4
 
 func openPosition(dir string) (*positionFile, position, error) {
 	path := filepath.Join(dir, "shipped")
-	f, err := os.OpenFile(path, os.O_RDWR, 0o600) //nolint:gosec // our own folder
+	f, err := os.OpenFile(path, os.O_RDWR, 0o600)
 	if errors.Is(err, fs.ErrNotExist) {
-		if f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600); err == nil { //nolint:gosec // our own folder
+		if f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600); err == nil {
 			err = errors.Join(fill(f, 0, 2*slotBytes), syncDir(dir))
 		}
 	}
@@ -350,7 +349,7 @@ func openPosition(dir string) (*positionFile, position, error) {
 			continue // torn, or never written; then shipping starts at the other, or at the oldest record: at least once
 		}
 		if seq := binary.BigEndian.Uint64(s); seq > pos.seq {
-			pos = position{seq: seq, segment: binary.BigEndian.Uint64(s[8:]), offset: int64(binary.BigEndian.Uint64(s[16:]))} //nolint:gosec // as written
+			pos = position{seq: seq, segment: binary.BigEndian.Uint64(s[8:]), offset: int64(binary.BigEndian.Uint64(s[16:]))}
 			copy(pos.hash[:], s[24:])
 			p.slot = int64(1 - slot)
 		}
@@ -362,7 +361,7 @@ func (p *positionFile) store(pos position) error {
 	b := make([]byte, 0, slotBytes)
 	b = binary.BigEndian.AppendUint64(b, pos.seq)
 	b = binary.BigEndian.AppendUint64(b, pos.segment)
-	b = binary.BigEndian.AppendUint64(b, uint64(pos.offset)) //nolint:gosec // not negative
+	b = binary.BigEndian.AppendUint64(b, uint64(pos.offset))
 	b = append(b, pos.hash[:]...)
 	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 	if _, err := p.file.WriteAt(b, p.slot*slotBytes); err != nil {

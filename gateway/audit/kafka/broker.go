@@ -92,7 +92,7 @@ func (b *Broker) Close() error {
 // passwordIn reads the password in dir, or makes one. It is synced before anybody can have used it.
 func passwordIn(dir string) (string, error) {
 	path := filepath.Join(dir, "wachtwoord")
-	b, err := os.ReadFile(path) //nolint:gosec // the configured folder
+	b, err := os.ReadFile(path)
 	if err == nil {
 		if password := strings.TrimSpace(string(b)); len(password) >= 32 {
 			return password, nil
@@ -105,7 +105,7 @@ func passwordIn(dir string) (string, error) {
 	var raw [32]byte
 	_, _ = rand.Read(raw[:])
 	password := hex.EncodeToString(raw[:])
-	f, err := os.OpenFile(path+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600) //nolint:gosec // the configured folder
+	f, err := os.OpenFile(path+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return "", err
 	}

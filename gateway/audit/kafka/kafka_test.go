@@ -59,7 +59,7 @@ func chained(recs ...audit.Record) []audit.Entry {
 	prev := audit.Genesis(journal)
 	var all []audit.Entry
 	for i, r := range recs {
-		seq := uint64(i) + 1 //nolint:gosec // small
+		seq := uint64(i) + 1
 		prev = audit.Link(prev, seq, r)
 		all = append(all, audit.Entry{Journal: journal, Seq: seq, Hash: prev, Record: r})
 	}

@@ -199,7 +199,7 @@ func (r *Reader) read(ctx context.Context, s audit.Soort, partition int, from, u
 	if err != nil {
 		return err
 	}
-	at := int64(0)
+	var at int64
 	if from.IsZero() {
 		at, err = r.offset(ctx, topic, kafkago.FirstOffsetOf(partition))
 	} else {

@@ -34,13 +34,9 @@ type grantTerms struct {
 	alles    *ast.Term // all fields that grant and purpose have in common
 }
 
-func obj(pairs ...any) *ast.Term {
-	items := make([][2]*ast.Term, 0, len(pairs)/2)
-	for i := 0; i < len(pairs); i += 2 {
-		items = append(items, [2]*ast.Term{ast.StringTerm(pairs[i].(string)), pairs[i+1].(*ast.Term)})
-	}
-	return ast.ObjectTerm(items...)
-}
+type pair = [2]*ast.Term
+
+func is(name string, value *ast.Term) pair { return pair{ast.StringTerm(name), value} }
 
 func set[T ~string](list []T) *ast.Term {
 	terms := make([]*ast.Term, len(list))
@@ -75,28 +71,28 @@ func newDoelTerms(e Entry, k klassen) *doelTerms {
 		}
 	}
 	velden := set(elements(e.Diensten))
-	return &doelTerms{entry: e, velden: velden, term: obj(
-		"bekend", ast.BooleanTerm(true),
-		"geldig", ast.BooleanTerm(true),
-		"status", ast.StringTerm(e.Status),
-		"versie", ast.IntNumberTerm(e.Versie),
-		"digest", ast.StringTerm(e.Digest()),
-		"velden", velden,
-		"nooit", set(nooit),
-		"richting", set(e.Richting),
-		"zaaktypen", set(e.Zaaktypen),
-		"afnemerRollen", set(e.AfnemerRollen),
-		"medewerkerRollen", set(e.MedewerkerRollen),
-		"maxPersonen", ast.IntNumberTerm(e.MaxPersonen),
-		"bezwaar", ast.BooleanTerm(e.Bezwaar),
-		"toestemming", ast.StringTerm(soort),
-		"vanafLeeftijd", ast.IntNumberTerm(vanaf),
+	return &doelTerms{entry: e, velden: velden, term: ast.ObjectTerm(
+		is("bekend", ast.BooleanTerm(true)),
+		is("geldig", ast.BooleanTerm(true)),
+		is("status", ast.StringTerm(e.Status)),
+		is("versie", ast.IntNumberTerm(e.Versie)),
+		is("digest", ast.StringTerm(e.Digest())),
+		is("velden", velden),
+		is("nooit", set(nooit)),
+		is("richting", set(e.Richting)),
+		is("zaaktypen", set(e.Zaaktypen)),
+		is("afnemerRollen", set(e.AfnemerRollen)),
+		is("medewerkerRollen", set(e.MedewerkerRollen)),
+		is("maxPersonen", ast.IntNumberTerm(e.MaxPersonen)),
+		is("bezwaar", ast.BooleanTerm(e.Bezwaar)),
+		is("toestemming", ast.StringTerm(soort)),
+		is("vanafLeeftijd", ast.IntNumberTerm(vanaf)),
 	)}
 }
 
 // noDoel stands for a purpose of which no version is valid.
 func noDoel(known bool) *doelTerms {
-	return &doelTerms{velden: ast.SetTerm(), term: obj("bekend", ast.BooleanTerm(known), "geldig", ast.BooleanTerm(false))}
+	return &doelTerms{velden: ast.SetTerm(), term: ast.ObjectTerm(is("bekend", ast.BooleanTerm(known)), is("geldig", ast.BooleanTerm(false)))}
 }
 
 func newGrantTerms(g gateway.Grant, d *doelTerms) *grantTerms {
@@ -112,16 +108,16 @@ func newGrantTerms(g gateway.Grant, d *doelTerms) *grantTerms {
 		richting: ast.StringTerm(string(richting)),
 		namens:   ast.StringTerm(string(g.Properties.NamensCollege)),
 		alles:    set(elements(g.Properties.Velden.Beperk(d.entry.Diensten))),
-		term: obj(
-			"doel", ast.StringTerm(string(g.Properties.Doel)),
-			"afnemer", ast.StringTerm(string(g.Outway)),
-			"bron", ast.StringTerm(string(g.ServicePeer)),
-			"versie", ast.IntNumberTerm(g.Properties.DoelVersie),
-			"digest", ast.StringTerm(g.Properties.DoelDigest),
-			"velden", set(elements(g.Properties.Velden)),
-			"richting", ast.StringTerm(string(richting)),
-			"afnemerRol", ast.StringTerm(rol),
-			"namensCollege", ast.StringTerm(string(g.Properties.NamensCollege)),
+		term: ast.ObjectTerm(
+			is("doel", ast.StringTerm(string(g.Properties.Doel))),
+			is("afnemer", ast.StringTerm(string(g.Outway))),
+			is("bron", ast.StringTerm(string(g.ServicePeer))),
+			is("versie", ast.IntNumberTerm(g.Properties.DoelVersie)),
+			is("digest", ast.StringTerm(g.Properties.DoelDigest)),
+			is("velden", set(elements(g.Properties.Velden))),
+			is("richting", ast.StringTerm(string(richting))),
+			is("afnemerRol", ast.StringTerm(rol)),
+			is("namensCollege", ast.StringTerm(string(g.Properties.NamensCollege))),
 		),
 	}
 }
@@ -153,8 +149,6 @@ var keys = struct {
 	medewerker:        ast.StringTerm("medewerker"), clientgegevens: ast.StringTerm("clientgegevens"),
 	bevragen: ast.ObjectTerm([2]*ast.Term{ast.StringTerm("name"), ast.StringTerm("bevragen")}),
 }
-
-type pair = [2]*ast.Term
 
 // value is the whole input of one question.
 func (in Input) value(g *grantTerms) ast.Value {

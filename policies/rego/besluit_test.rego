@@ -166,6 +166,11 @@ test_bezwaar if {
 	met(namens, {"resource": {"properties": {"beperkt": true}}, "doel": {"bezwaar": false}}).velden
 }
 
+# De reden is die van de weigering, niet die van een veld dat toch al achterbleef.
+test_bezwaar_met_een_verboden_veld if {
+	reden(namens, {"resource": {"properties": {"beperkt": true, "velden": {"uitkering.loopt", "zorg.diagnose"}}}}) == "beperkt-na-bezwaar"
+}
+
 test_geheimhouding if {
 	met(namens, {"resource": {"properties": {"geheimhouding": true}}}).geheim == true
 	met(namens, {"grant": {"richting": "tussen"}, "resource": {"properties": {"geheimhouding": true}}}).geheim == true

@@ -17,7 +17,6 @@ contract := {
 	"vanafLeeftijd": vanaf_leeftijd,
 } if {
 	input.grant.doel != "handhaving-fraude"
-	input.doel.bekend == true
 	input.doel.geldig == true
 	input.doel.status == "actief"
 	input.doel.versie == input.grant.versie

@@ -418,7 +418,7 @@ func TestFailuresHaveAName(t *testing.T) {
 		body   string
 		want   string
 	}{
-		"no contract after all":     {403, problem("geen-contract"), "niet-gevraagd geen-contract"},
+		"no contract after all":     {403, problem("geen-contract"), "geweigerd geen-contract"},
 		"denied by our policy":      {403, problem("afnemer-niet-bevoegd"), "geweigerd afnemer-niet-bevoegd"},
 		"denied, no code":           {403, "nee", "geweigerd geweigerd"},
 		"denied by the inway":       {403, `{"message":"x","domain":"ERROR_DOMAIN_INWAY","code":"ERROR_CODE_ACCESS_DENIED"}`, "geweigerd ERROR_CODE_ACCESS_DENIED"},

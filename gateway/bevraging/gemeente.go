@@ -114,7 +114,8 @@ func (h *Handler) fout(ctx context.Context, q question, part *GemeenteAntwoord, 
 var codeForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,63}$`)
 
 // geweigerd reads a refusal: of our own outway, of the gemeente's inway (FSC error body) or of its service (problem+json). Of what
-// it says only the code is taken over; the text is ours.
+// it says only the code is taken over; the text is ours. It is never niet-gevraagd: that nothing was sent is for us to know, not for
+// the other side to say.
 func (h *Handler) geweigerd(ctx context.Context, part *GemeenteAntwoord, resp *http.Response) {
 	var body struct {
 		Code string `json:"code"`
@@ -129,8 +130,6 @@ func (h *Handler) geweigerd(ctx context.Context, part *GemeenteAntwoord, resp *h
 	code := body.Code
 	h.log(ctx, "gemeente refused", part, slog.Int("status", resp.StatusCode), slog.String("code", code))
 	switch {
-	case code == string(gateway.GeenContract) && resp.StatusCode == http.StatusForbidden:
-		part.alle(NietGevraagd, Reden{Code: code, Tekst: policies.Text(gateway.GeenContract)})
 	case resp.StatusCode == http.StatusForbidden:
 		if code == "" {
 			code = policies.Geweigerd

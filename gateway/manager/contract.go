@@ -209,6 +209,11 @@ func (m *Manager) take(ctx context.Context, from caller, c *contract.Content, jw
 	if err != nil || !adds {
 		return err
 	}
+	if !known {
+		if err := m.room(ctx, from.peer.ID, now); err != nil {
+			return err
+		}
+	}
 	act := audit.Act{
 		Handeling: ontvangen[t], Door: audit.Systeem, Object: string(c.Hash()), Details: map[string]string{"peer": "oin:" + string(from.peer.ID)},
 	}
@@ -220,6 +225,15 @@ func (m *Manager) take(ctx context.Context, from caller, c *contract.Content, jw
 	}
 	m.changed()
 	return nil
+}
+
+// room refuses another contract of a peer that has too many waiting for our answer. It may pass by itself, so the peer may retry.
+func (m *Manager) room(ctx context.Context, peer gateway.PeerID, now time.Time) error {
+	waiting, err := m.o.Store.Unanswered(ctx, peer, m.o.Self.ID, now)
+	if err == nil && waiting >= maxUnanswered {
+		err = gateway.Errorf(gateway.Unavailable, "contracts: %d of peer %s wait for an answer; no more are taken until some are answered", waiting, peer)
+	}
+	return err
 }
 
 // verify checks one peer's signature: type, content, time, certificate, owner.

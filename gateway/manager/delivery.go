@@ -165,6 +165,9 @@ func shorten(s string) string {
 
 // record puts a management act in the audit log; without it the act must not take effect.
 func (m *Manager) record(ctx context.Context, act audit.Act) error {
+	if act.Door == "" {
+		return gateway.Errorf(gateway.Internal, "act %s: nobody is named who does it", act.Handeling)
+	}
 	err := m.o.Audit.Append(ctx, audit.NewBeheer(m.o.Now(), act))
 	return gateway.Wrap(gateway.KindOf(err), err, "audit log")
 }

@@ -66,8 +66,10 @@ func TestTwoManagers(t *testing.T) {
 	_, err = b.m.Grant(t.Context(), grants[0].Hash)
 	wantError(t, err, gateway.NotFound, "no valid contract")
 	eventually(t, "the revocation reaches the outway", func() bool { return u.state(hash) == contract.Revoked })
-	_, err = u.m.Grant(t.Context(), grants[0].Hash)
-	wantError(t, err, gateway.NotFound, "no valid contract")
+	eventually(t, "the grant is gone there", func() bool { // the moment between writing and telling is another goroutine's
+		_, err := u.m.Grant(t.Context(), grants[0].Hash)
+		return gateway.KindOf(err) == gateway.NotFound && err != nil
+	})
 	tokens.Drop(grants[0])
 	_, _, err = tokens.Token(t.Context(), grants[0])
 	wantError(t, err, gateway.Denied, invalidGrant)
@@ -184,11 +186,22 @@ func TestJudge(t *testing.T) {
 		body   string
 		want   contract.DeliveryState
 	}{
-		{200, "", contract.Delivered}, {201, "", contract.Delivered}, {204, "", contract.Delivered}, {409, "", contract.Delivered},
-		{302, "", contract.Open}, {500, "", contract.Open}, {503, "", contract.Open}, {429, "", contract.Open}, {408, "", contract.Open},
-		{401, "", contract.Open}, {403, "", contract.Open},
+		{200, "", contract.Delivered},
+		{201, "", contract.Delivered},
+		{204, "", contract.Delivered},
+		{409, "", contract.Delivered},
+		{302, "", contract.Open},
+		{500, "", contract.Open},
+		{503, "", contract.Open},
+		{429, "", contract.Open},
+		{408, "", contract.Open},
+		{401, "", contract.Open},
+		{403, "", contract.Open},
 		{400, `{"code":"ERROR_CODE_PEER_CERTIFICATE_VERIFICATION_FAILED"}`, contract.Open},
-		{400, `{"code":"GRENSLOOS_INVALID"}`, contract.Failed}, {404, "", contract.Failed}, {405, "", contract.Failed}, {413, "not json", contract.Failed},
+		{400, `{"code":"GRENSLOOS_INVALID"}`, contract.Failed},
+		{404, "", contract.Failed},
+		{405, "", contract.Failed},
+		{413, "not json", contract.Failed},
 		{422, `{"code":"ERROR_CODE_INCORRECT_GROUP_ID"}`, contract.Failed},
 	} {
 		if got, _ := judge(tt.status, []byte(tt.body)); got != tt.want {
@@ -333,6 +346,22 @@ func TestRevokedCertificate(t *testing.T) {
 	}
 	_, err = b.m.Grant(t.Context(), ended.GrantHashes()[0])
 	wantError(t, err, gateway.NotFound, "no valid contract")
+}
+
+// A no outlives the certificate that signed it: the accept beside it, under a certificate that still counts, opens nothing.
+func TestRevokeOutlivesItsCertificate(t *testing.T) {
+	r := newRegion(t, nil, borne, uwi)
+	b, u := r.peers[borne].start(false), r.peers[uwi]
+	c := r.content(r.connection(uwi, borne))
+	hash := b.agree(c)
+	u.issue(certs.Request{Days: 1, ReuseKey: true})
+	wantAnswer(t, u.put(borne, c.Hash(), contract.Revoke, c, u.sign(c, contract.Revoke)), http.StatusCreated, "")
+	r.clock.advance(25 * time.Hour)
+	_, err := b.m.Grant(t.Context(), hash)
+	wantError(t, err, gateway.NotFound, "no valid contract")
+	if got := b.state(c.Hash()); got != contract.Revoked {
+		t.Errorf("state %s", got)
+	}
 }
 
 // An act that the audit log did not take does not take effect, whoever's act it is.

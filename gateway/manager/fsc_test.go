@@ -549,6 +549,12 @@ func TestGetToken(t *testing.T) {
 		g.Service.Name = "niet-hier"
 		refused(t, u, tokenRequest(b.agree(r.content(g)), uwi), invalidGrant)
 	})
+	t.Run("a service of another peer in a contract of ours", func(t *testing.T) {
+		c := r.content(r.connection(uwi, borne), r.connection(uwi, derde))
+		b.agree(c)
+		granted(t, c.GrantHashes()[0])
+		refused(t, u, tokenRequest(c.GrantHashes()[1], uwi), invalidGrant)
+	})
 	t.Run("another key than the grant names", func(t *testing.T) {
 		g := r.connection(uwi, borne)
 		g.Outway.Identification.PublicKeyThumbprint = strings.Repeat("a", 64)

@@ -217,10 +217,8 @@ func (s *snapshot) add(m *Manager, c *contract.Content, rec contract.Record, now
 		case cert.peer != sig.Peer:
 			continue
 		}
-		for _, link := range sig.Chain {
-			if link.NotAfter.Before(st.until) {
-				st.until = link.NotAfter
-			}
+		if end := sig.Chain[0].NotAfter; end.Before(st.until) {
+			st.until = end
 		}
 		counting = append(counting, sig.Signature)
 	}

@@ -43,6 +43,9 @@ const (
 	maxContractBody = 1536 << 10
 	maxTokenBody    = 8 << 10
 	clockSkew       = 60 * time.Second // how far another peer's clock may be ahead
+
+	// maxUnanswered is how many contracts of one peer may wait for our answer: nobody fills our disk with proposals.
+	maxUnanswered = 1000
 )
 
 // Options are what a manager needs. All are required unless they say otherwise.
@@ -87,6 +90,7 @@ type contractStore interface {
 	Contract(context.Context, gateway.ContentHash) (contract.Record, error)
 	Contracts(context.Context, contract.Filter) ([]contract.Record, *contract.Position, error)
 	InForce(context.Context, time.Time) ([]contract.Record, error)
+	Unanswered(ctx context.Context, peer, self gateway.PeerID, now time.Time) (int, error)
 	Changes(context.Context) (int64, error)
 }
 

@@ -194,7 +194,7 @@ func TestCheckProperties(t *testing.T) {
 
 // A signature by an earlier certificate is looked up where its peer publishes it; what is not published does not count.
 func TestSignatureByAnotherCertificate(t *testing.T) {
-	r := newRegion(t, nil, borne, uwi)
+	r := newRegion(t, nil, borne, uwi, derde)
 	b, u := r.peers[borne].start(false), r.peers[uwi]
 	old := u.ident.Pair()
 	oldSigner := &jose.Signer{Key: old.Key, Cert: old.Cert(), Chain: old.Chain[1:]}
@@ -233,8 +233,9 @@ func TestSignatureByAnotherCertificate(t *testing.T) {
 	wantAnswer(t, u.submit(borne, first, signOld(first)), http.StatusServiceUnavailable, codeUnavailable)
 	publish(u.ident.Pair())
 	wantAnswer(t, u.submit(borne, first, signOld(first)), 422, contract.CodeSignature)
-	publish(u.ident.Pair(), b.ident.Pair()) // another peer's certificate in its set changes nothing
-	wantAnswer(t, u.submit(borne, first, signOld(first)), 422, contract.CodeSignature)
+	d := r.peers[derde]
+	publish(u.ident.Pair(), d.ident.Pair()) // another peer's certificate in its set does not make it its own
+	wantAnswer(t, u.submit(borne, first, d.sign(first, contract.Accept)), 422, contract.CodeSignature)
 	publish(u.ident.Pair(), old)
 	wantAnswer(t, u.submit(borne, first, signOld(first)), http.StatusCreated, "")
 	must(t, certs.Revoke(r.pki, old.Cert().SerialNumber.Text(16)))
@@ -243,6 +244,19 @@ func TestSignatureByAnotherCertificate(t *testing.T) {
 	wantAnswer(t, u.submit(borne, second, signOld(second)), 422, contract.CodeSignature)
 	if got := b.state(second.Hash()); got != "" {
 		t.Errorf("a signature by a revoked certificate was stored: %s", got)
+	}
+}
+
+// A signature counts for the peer whose certificate made it, whatever connection it comes over.
+func TestSignatureIsItsPeers(t *testing.T) {
+	r := newRegion(t, nil, borne, uwi, derde)
+	b, d := r.peers[borne].start(false), r.peers[derde]
+	c := r.content(r.connection(uwi, borne))
+	from := caller{peer: gateway.Peer{ID: uwi, Name: names[uwi]}, chain: d.ident.Chain()}
+	err := b.m.take(t.Context(), from, c, d.sign(c, contract.Accept), contract.Accept)
+	wantError(t, err, gateway.Invalid, "which submits it")
+	if got := gateway.CodeOf(err); got != contract.CodePeerMismatch {
+		t.Errorf("code %s", got)
 	}
 }
 
@@ -348,4 +362,43 @@ func TestInternalErrorsSayNothing(t *testing.T) {
 	if w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), errDown.Error()) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
+}
+
+// A peer that proposes without end is stopped before it fills the disk; what it has there already goes on.
+func TestTooManyUnanswered(t *testing.T) {
+	r := newRegion(t, nil, borne, uwi)
+	b, u := r.peers[borne], r.peers[uwi]
+	waiting := &crowded{}
+	b.faults = func(k keeper) keeper { waiting.keeper = k; return waiting }
+	b.start(false)
+	c := r.content(r.connection(uwi, borne))
+	wantAnswer(t, u.submit(borne, c, u.sign(c, contract.Accept)), http.StatusCreated, "")
+	waiting.n = maxUnanswered
+	another := r.content(r.connection(uwi, borne))
+	wantAnswer(t, u.submit(borne, another, u.sign(another, contract.Accept)), http.StatusServiceUnavailable, "GRENSLOOS_UNAVAILABLE")
+	if b.state(another.Hash()) != "" {
+		t.Error("it was stored")
+	}
+	wantAnswer(t, u.put(borne, c.Hash(), contract.Revoke, c, u.sign(c, contract.Revoke)), http.StatusCreated, "")
+}
+
+type crowded struct {
+	keeper
+	n int
+}
+
+func (c *crowded) Unanswered(context.Context, gateway.PeerID, gateway.PeerID, time.Time) (int, error) {
+	return c.n, nil
+}
+
+// A port that the group does not have is refused; the group of FSC Core has 443 and 8443.
+func TestPort(t *testing.T) {
+	t.Run("Manager-Port-1", func(t *testing.T) {
+		rules := gateway.GroupRules{ID: group, Ports: []int{443, 8443}}
+		for port, want := range map[string]bool{"443": true, "8443": true, "80": false, "9443": false} {
+			if err := checkAddress("https://borne.example:"+port, rules); (err == nil) != want {
+				t.Errorf("%s: %v, want accepted %v", port, err, want)
+			}
+		}
+	})
 }

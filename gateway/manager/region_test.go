@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/base64"
-
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -223,6 +222,9 @@ func (p *testPeer) call(to gateway.PeerID, method, path, contentType string, bod
 	defer resp.Body.Close()
 	raw, err := io.ReadAll(resp.Body)
 	must(t, err)
+	if p.r.peers[to].inner == nil && !conforms(t, method, path, resp.StatusCode, raw) {
+		t.Errorf("%s %s: status %d is not in manager.yaml", method, path, resp.StatusCode)
+	}
 	return answer{resp.StatusCode, resp.Header.Get(edge.HeaderErrorCode)}, raw
 }
 

@@ -133,6 +133,15 @@ func (s *Store) Contracts(ctx context.Context, f contract.Filter) (recs []contra
 	return recs, last, unavailable(err, "contracts")
 }
 
+// Unanswered counts the contracts that name peer, did not end before now, and that self has not signed in any way.
+func (s *Store) Unanswered(ctx context.Context, peer, self gateway.PeerID, now time.Time) (int, error) {
+	var n int
+	err := s.read.QueryRowContext(ctx, `SELECT count(*) FROM contract_parties p JOIN contracts c ON c.hash = p.contract
+		WHERE p.peer = ? AND c.not_after >= ? AND NOT EXISTS (SELECT 1 FROM signatures s WHERE s.contract = c.hash AND s.peer = ?)`,
+		string(peer), now.Unix(), string(self)).Scan(&n)
+	return n, unavailable(err, "contracts")
+}
+
 // Changes counts the changes of contracts and signatures by any process on this database.
 func (s *Store) Changes(ctx context.Context) (int64, error) {
 	var n int64

@@ -102,6 +102,25 @@ func TestInForce(t *testing.T) {
 	}
 }
 
+func TestUnanswered(t *testing.T) {
+	s := open(t)
+	for i := range 3 {
+		c := proposal(t, i, now, "a")
+		mustSign(t, s, c, signed(c, uwi, contract.Accept, "x", now))
+	}
+	answered := proposal(t, 0, now, "a")
+	mustSign(t, s, answered, signed(answered, borne, contract.Reject, "x", now))
+	for _, tt := range []struct {
+		peer gateway.PeerID
+		at   time.Time
+		want int
+	}{{uwi, now, 2}, {derde, now, 0}, {uwi, now.Add(25 * time.Hour), 0}} {
+		if got, err := s.Unanswered(t.Context(), tt.peer, borne, tt.at); err != nil || got != tt.want {
+			t.Errorf("%s at %v: %d, %v, want %d", tt.peer, tt.at, got, err, tt.want)
+		}
+	}
+}
+
 func TestContracts(t *testing.T) {
 	s := open(t)
 	var hashes []gateway.ContentHash

@@ -123,7 +123,7 @@ func TestOpen(t *testing.T) {
 	})
 	t.Run("refuses a file that others may read", func(t *testing.T) {
 		pad := filepath.Join(t.TempDir(), "peer.db")
-		if err := os.WriteFile(pad, nil, 0o644); err != nil { //nolint:gosec // G306: that is the point
+		if err := os.WriteFile(pad, nil, 0o644); err != nil {
 			t.Fatal(err)
 		}
 		_, err := Open(t.Context(), Config{Pad: pad})

@@ -37,8 +37,11 @@ type Broker struct {
 const brokerUser = "grensloos"
 
 // StartBroker starts the broker on what is in its folder. The password is made at the first start, in a file that its owner
-// only can read. A folder that is in use is refused with kind Conflict.
+// only can read. A folder that is in use is refused with kind Conflict. Without a log its warnings are dropped.
 func StartBroker(cfg BrokerConfig, log *slog.Logger) (*Broker, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	switch {
 	case cfg.Dir == "":
 		return nil, gateway.Errorf(gateway.Invalid, "kafka: ingebouwd: map: give a folder")

@@ -227,6 +227,30 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
+// A batch that no broker takes would come again for ever.
+func TestLargeRecords(t *testing.T) {
+	b := broker(t, kafka.BrokerConfig{Dir: t.TempDir()})
+	defer func() { _ = b.Close() }()
+	w, r := connect(t, b.Config())
+	id := gateway.NewTransactionID(start)
+	of := func(bytes int) audit.Record {
+		rec := audit.NewAfloop(start, audit.Outcome{Transactie: id, Richting: audit.Incoming, Uitkomst: audit.Mislukt})
+		rec.Body = []byte(`"` + strings.Repeat("x", bytes-2) + `"`)
+		return rec
+	}
+	recs := []audit.Record{of(900<<10 - 200)} // the largest that the journal takes
+	for range 999 {
+		recs = append(recs, of(4000))
+	}
+	if err := w.Write(t.Context(), chained(recs...)); err != nil {
+		t.Fatal(err)
+	}
+	got, err := r.Transaction(t.Context(), id)
+	if err != nil || len(got) != len(recs) {
+		t.Fatalf("%d records, %v; want %d", len(got), err, len(recs))
+	}
+}
+
 func TestBrokerWantsThePassword(t *testing.T) {
 	dir := t.TempDir()
 	b := broker(t, kafka.BrokerConfig{Dir: dir})

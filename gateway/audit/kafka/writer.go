@@ -39,6 +39,7 @@ func NewWriter(cfg Config) (*Writer, error) {
 		Balancer:     &kafkago.Hash{},
 		RequiredAcks: kafkago.RequireAll,
 		BatchSize:    1000,
+		BatchBytes:   950 << 10,            // brokers take 1 MiB with what the protocol adds
 		BatchTimeout: 2 * time.Millisecond, // the default of 1 s is waited out by every Write
 		MaxAttempts:  2,                    // the journal comes again, with back-off
 		ReadTimeout:  cfg.Timeout,

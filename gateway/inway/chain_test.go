@@ -44,12 +44,9 @@ const (
 
 // chain is outway, inway and a service of 1 kB over real mTLS on loopback, and two bare proxies in the same place.
 type chain struct {
-	client   *http.Client
-	url      string
-	request  func() *http.Request
-	inway    *inway.Handler
-	log      *audit.Memory
-	outwayID tls.Certificate
+	client  *http.Client
+	url     string
+	request func() *http.Request
 }
 
 func must(t testing.TB, err error) {
@@ -211,7 +208,7 @@ func newChain(t testing.TB, bound bool, log audit.Log) *chain {
 		Audit: log, Sign: func() *jose.Signer { return uwiSigner }, Pseudonyms: keys, Transport: func(gateway.PeerID) http.RoundTripper { return toInway }, Log: quiet,
 	}
 	outSrv := p.server(t, out, uwiTLS, false)
-	c := &chain{client: &http.Client{Transport: p.transport(t)}, url: outSrv.URL, inway: in}
+	c := &chain{client: &http.Client{Transport: p.transport(t)}, url: outSrv.URL}
 	c.request = func() *http.Request {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, c.url+"/v1/clienten/_zoek", strings.NewReader(`{"bsn":"x"}`))
 		must(t, err)

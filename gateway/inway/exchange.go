@@ -52,8 +52,13 @@ func (x *exchange) run() {
 		name string
 		do   func() error
 	}{
-		{StepReceived, x.receive}, {StepToken, x.verifyToken}, {StepContract, x.checkContract}, {StepReserved, x.reserve},
-		{StepJournaled, x.journal}, {StepBound, x.bind}, {"", x.decide},
+		{StepReceived, x.receive},
+		{StepToken, x.verifyToken},
+		{StepContract, x.checkContract},
+		{StepReserved, x.reserve},
+		{StepJournaled, x.journal},
+		{StepBound, x.bind},
+		{"", x.decide},
 	} {
 		if err := step.do(); err != nil {
 			x.refuse(err)

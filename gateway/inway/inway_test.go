@@ -537,7 +537,7 @@ func TestInwayPathUnaltered(t *testing.T) {
 func TestInwayServiceFails(t *testing.T) {
 	t.Run("unreachable", func(t *testing.T) {
 		r := newRig(t)
-		l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // gives a port that nobody listens on
+		l, err := net.Listen("tcp", "127.0.0.1:0")
 		must(t, err)
 		must(t, l.Close())
 		r.inway.Services[plain] = Service{URL: &url.URL{Scheme: "http", Host: l.Addr().String()}, Doelbinding: new(bool)}

@@ -137,7 +137,6 @@ type rig struct {
 	service func(w http.ResponseWriter, r *http.Request) // what the service does; nil: answers
 
 	mu       sync.Mutex
-	offset   time.Duration
 	revoked  bool
 	arrivals []arrival
 }
@@ -180,17 +179,7 @@ func newRig(t testing.TB) *rig {
 	return r
 }
 
-func (r *rig) now() time.Time {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return time.Now().Add(r.offset)
-}
-
-func (r *rig) later(d time.Duration) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.offset += d
-}
+func (r *rig) now() time.Time { return time.Now() }
 
 func (r *rig) allow(g gateway.Grant) {
 	r.grants.mu.Lock()

@@ -90,8 +90,8 @@ func Steps() []string {
 // The codes of the outway: that of FSC Core, that of FSC Logging, and ours for what FSC has none for.
 const (
 	CodeGrantHash    = "GRENSLOOS_GRANT_HASH"         // 400: Fsc-Grant-Hash is missing
-	CodeToken        = "GRENSLOOS_TOKEN_REFUSED"      // 403: the provider's manager gives no token
-	CodeTokenInvalid = "GRENSLOOS_TOKEN_INVALID"      // 502: what it gave is not a token for this grant
+	CodeToken        = "GRENSLOOS_TOKEN_REFUSED"      //nolint:gosec // 403: the provider's manager gives no token
+	CodeTokenInvalid = "GRENSLOOS_TOKEN_INVALID"      //nolint:gosec // 502: what it gave is not a token for this grant
 	CodeUnreachable  = "GRENSLOOS_INWAY_UNREACHABLE"  // 502: manager or inway of the provider not reached, or another peer answers
 	CodeTimeout      = "GRENSLOOS_TIMEOUT"            // 504
 	CodePolicy       = "GRENSLOOS_POLICY_UNAVAILABLE" // 500: no decision could be made

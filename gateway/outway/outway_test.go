@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -208,7 +209,7 @@ func TestOutwayRefuses(t *testing.T) {
 
 func TestOutwayConnect(t *testing.T) {
 	r := newRig(t)
-	conn, err := net.Dial("tcp", r.srv.Listener.Addr().String()) //nolint:noctx // a raw request line
+	conn, err := net.Dial("tcp", r.srv.Listener.Addr().String())
 	must(t, err)
 	defer conn.Close()
 	_, err = io.WriteString(conn, "CONNECT inway.example:443 HTTP/1.1\r\nHost: inway.example:443\r\n\r\n")
@@ -510,4 +511,24 @@ func TestOutwayKeepsToItsOwnCertificate(t *testing.T) {
 	if got := r.do(r.ask("{}", nil)); got.status != 502 || r.tokens.dropped != 1 {
 		t.Errorf("answer %d, dropped %d", got.status, r.tokens.dropped)
 	}
+}
+
+// In one process nothing but the handler itself tells the caller that an answer broke off.
+func TestOutwayBrokenAnswerInProcess(t *testing.T) {
+	r := newRig(t)
+	r.answer = func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		_, _ = io.WriteString(w, "half")
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
+	defer func() {
+		if v := recover(); v != http.ErrAbortHandler { //nolint:errorlint // the very value
+			t.Errorf("panic %v, want http.ErrAbortHandler", v)
+		}
+		if end := r.last(audit.Afloop); end["uitkomst"] != audit.Afgebroken {
+			t.Errorf("afloop %v", end)
+		}
+	}()
+	r.outway.ServeHTTP(httptest.NewRecorder(), r.ask("{}", nil))
 }

@@ -166,9 +166,6 @@ func (h *Handler) toelaten(w http.ResponseWriter, r *http.Request) (*verzoek, er
 	if err != nil {
 		return nil, err
 	}
-	if claims.Service != Service {
-		return nil, gateway.WithCode(gateway.Denied, accesstoken.CodeInvalid, "access token: svc: is for another service")
-	}
 	ids := r.Header.Values(edge.HeaderTransaction)
 	if len(ids) != 1 || !h.Transacties.Admitted(gateway.TransactionID(ids[0]), claims.GrantHash) {
 		return nil, gateway.WithCode(gateway.Denied, CodeBuitenInway, "Fsc-Transaction-Id: no journalled transaction; this service stands behind the inway")

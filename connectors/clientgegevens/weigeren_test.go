@@ -46,7 +46,15 @@ func TestBesideTheInway(t *testing.T) {
 		}, accesstoken.CodeExpired},
 		"revoked contract":        {func(w *wereld, _ *verzoek) { delete(w.grants, w.onderzoek.Hash) }, "contract-niet-geldig"},
 		"grant without a purpose": {func(w *wereld, v *verzoek) { g := v.grant; g.Properties = gateway.Properties{}; w.grants[g.Hash] = g }, "contract-niet-geldig"},
-		"no verklaring":           {func(_ *wereld, v *verzoek) { v.header = func(h http.Header) { h.Del(verklaring.Header) } }, "verklaring-ongeldig"},
+		"grant of another service": {func(w *wereld, v *verzoek) {
+			v.grant.Service, v.grant.Hash = "plannen", "$1$4$plannen"
+			w.grants[v.grant.Hash] = v.grant
+		}, "contract-niet-geldig"},
+		"grant at another peer": {func(w *wereld, v *verzoek) {
+			g := v.grant
+			v.token = func(*accesstoken.Claims) { g.ServicePeer = ander; w.grants[g.Hash] = g }
+		}, accesstoken.CodeInvalid},
+		"no verklaring": {func(_ *wereld, v *verzoek) { v.header = func(h http.Header) { h.Del(verklaring.Header) } }, "verklaring-ongeldig"},
 		"two verklaringen": {func(_ *wereld, v *verzoek) {
 			v.header = func(h http.Header) { h.Add(verklaring.Header, h.Get(verklaring.Header)) }
 		}, "verklaring-ongeldig"},

@@ -48,6 +48,7 @@ type peer struct {
 	store      *store.Store
 	broker     *kafka.Broker // nil with a cluster
 	writer     *kafka.Writer
+	sink       *topicSink
 	reader     *kafka.Reader
 	journal    *journal.Journal
 	source     connectors.Source
@@ -161,6 +162,9 @@ func (p *peer) openStore(ctx context.Context) (err error) {
 	return nil
 }
 
+// clusterWithin is how long a start waits for the audit stream before it goes on with the journal alone.
+const clusterWithin = 3 * time.Second
+
 // openAudit opens the journal and what it ships to. Closing the journal ships what is in it, so it closes first.
 func (p *peer) openAudit(ctx context.Context) (err error) {
 	target := p.cfg.Audit.Kafka
@@ -173,13 +177,18 @@ func (p *peer) openAudit(ctx context.Context) (err error) {
 		target.Brokers, target.SASL, target.TLS = embedded.Brokers, embedded.SASL, embedded.TLS
 	}
 	target.Organisation = p.self.ID
-	if err := kafka.EnsureTopics(ctx, target); err != nil {
-		return fmt.Errorf("audit.kafka: %w", err)
-	}
 	if p.writer, err = kafka.NewWriter(target); err != nil {
 		return fmt.Errorf("audit.kafka: %w", err)
 	}
 	p.onClose(p.writer.Close)
+	p.sink = &topicSink{ensure: func(ctx context.Context) error { return kafka.EnsureTopics(ctx, target) }, writer: p.writer}
+	looking, cancel := context.WithTimeout(ctx, clusterWithin)
+	defer cancel()
+	if err := p.sink.ready(looking); gateway.KindOf(err) == gateway.Unavailable {
+		p.log.Warn("audit stream not reached; records wait in the journal", slog.Any("error", err))
+	} else if err != nil {
+		return fmt.Errorf("audit.kafka: %w", err)
+	}
 	if p.reader, err = kafka.NewReader(target); err != nil {
 		return fmt.Errorf("audit.kafka: %w", err)
 	}

@@ -10,6 +10,30 @@ import (
 	"github.com/grensloos/grensloos/gateway/audit/kafka"
 )
 
+// topicSink is what the journal ships to: a cluster that may be away when this process starts. Topics are made sure of before the
+// first record goes.
+type topicSink struct {
+	ensure func(context.Context) error
+	writer journal.Sink
+	ok     bool // set by the one goroutine at a time that uses it: openAudit, then Ship
+}
+
+func (s *topicSink) ready(ctx context.Context) error {
+	if s.ok {
+		return nil
+	}
+	err := s.ensure(ctx)
+	s.ok = err == nil
+	return err
+}
+
+func (s *topicSink) Write(ctx context.Context, entries []journal.Entry) error {
+	if err := s.ready(ctx); err != nil {
+		return err
+	}
+	return s.writer.Write(ctx, entries)
+}
+
 // shipped reads the audit log after what was journalled up to this moment has reached it, so that a reader never misses a record
 // that was there when it asked.
 type shipped struct {

@@ -97,6 +97,7 @@ func (h *Handler) beantwoord(ctx context.Context, p *verzoek) (*antwoord, error)
 		}
 		a.Diensten = append(a.Diensten, d)
 	}
+	h.fault(StepRead)
 	// The line is written also when the asker left meanwhile: values may have been read.
 	err = h.Audit.Append(context.WithoutCancel(ctx), audit.NewLDV(h.Now(), audit.Processing{
 		Transactie: p.transactie,
@@ -114,6 +115,7 @@ func (h *Handler) beantwoord(ctx context.Context, p *verzoek) (*antwoord, error)
 	if err != nil {
 		return nil, gateway.Wrap(gateway.Unavailable, err, "audit: the record of this answer is not durable")
 	}
+	h.fault(StepAccounted)
 	return a, nil
 }
 

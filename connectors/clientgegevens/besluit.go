@@ -80,7 +80,11 @@ func (h *Handler) besluit(ctx context.Context, p *verzoek) (*besluit, error) {
 	if len(p.velden) > 0 {
 		b.Velden = b.Velden.Beperk(p.velden) // whatever the policy says, no more than what was asked
 	}
+	h.fault(StepDecided)
 	err := h.Audit.Append(context.WithoutCancel(ctx), audit.NewADL(h.Now(), h.evaluatie(p, b, in, consentID, readErr, down != nil || decideErr != nil)))
+	if err == nil {
+		h.fault(StepRecorded)
+	}
 	switch {
 	case err != nil:
 		return nil, gateway.Wrap(gateway.Unavailable, err, "audit: the record of this decision is not durable")

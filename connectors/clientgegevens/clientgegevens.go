@@ -54,6 +54,26 @@ const (
 	skew          = 5 * time.Second // how far the clocks of two peers may differ for a verklaring
 )
 
+// The steps of a question, in order; Fault is called after each.
+const (
+	StepAdmitted  = "clientgegevens: admitted"            // every check that needs no person
+	StepDecided   = "clientgegevens: decided"             // the decision is made, not on record
+	StepRecorded  = "clientgegevens: decision recorded"   // the decision is on record, no value was read
+	StepRead      = "clientgegevens: values read"         // the values are read
+	StepAccounted = "clientgegevens: processing recorded" // the LDV line is on record, nothing has left
+)
+
+// Steps lists them for tests.
+func Steps() []string {
+	return []string{StepAdmitted, StepDecided, StepRecorded, StepRead, StepAccounted}
+}
+
+func (h *Handler) fault(step string) {
+	if h.Fault != nil {
+		h.Fault(step)
+	}
+}
+
 type tokenVerifier interface {
 	Verify(compact string, clientCert *x509.Certificate) (*accesstoken.Claims, error)
 }
@@ -70,7 +90,7 @@ type consents interface {
 	Toestemmingen(ctx context.Context, betrokkene []gateway.Pseudonym, doel gateway.Doel) ([]toestemming.Toestemming, error)
 }
 
-// Handler is the service. All fields but DemoBSN and Timeout must be set.
+// Handler is the service. All fields but DemoBSN, Timeout and Fault must be set.
 type Handler struct {
 	Self          gateway.Peer
 	Tokens        tokenVerifier
@@ -85,6 +105,7 @@ type Handler struct {
 	Timeout       time.Duration // of all reads of one question; 0: 5 seconds
 	Now           func() time.Time
 	Log           *slog.Logger
+	Fault         func(step string) // nil; a test that kills the process between two steps sets it
 
 	once   sync.Once
 	router http.Handler
@@ -124,6 +145,7 @@ func openapi(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) zoek(w http.ResponseWriter, r *http.Request) {
 	p, err := h.toelaten(w, r)
 	if err == nil {
+		h.fault(StepAdmitted)
 		var a *antwoord
 		if a, err = h.beantwoord(r.Context(), p); err == nil {
 			edge.WriteJSON(w, r, http.StatusOK, a)

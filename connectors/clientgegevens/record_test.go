@@ -104,6 +104,30 @@ func TestRecordsOfAnAnswer(t *testing.T) {
 	}
 }
 
+// A process that dies after a step has this on record, and has read no value before its decision.
+func TestStepsInOrder(t *testing.T) {
+	w := nieuw(t)
+	type state struct {
+		Step            string
+		ADL, LDV, Reads int
+	}
+	var got []state
+	w.h.Fault = func(step string) {
+		got = append(got, state{step, w.log.Count(audit.ADL, ""), w.log.Count(audit.LDV, ""), len(w.bron.vragen)})
+	}
+	lees(t, w.doe(w.vraag(`{"bsn":"999990019"}`)))
+	want := []state{
+		{clientgegevens.StepAdmitted, 0, 0, 0}, {clientgegevens.StepDecided, 0, 0, 1}, {clientgegevens.StepRecorded, 1, 0, 1},
+		{clientgegevens.StepRead, 1, 0, 4}, {clientgegevens.StepAccounted, 1, 1, 4},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("steps: -want +got\n%s", diff)
+	}
+	if len(got) != len(clientgegevens.Steps()) {
+		t.Errorf("Steps lists %d, want %d", len(clientgegevens.Steps()), len(got))
+	}
+}
+
 const mapping = `
 bron: proefbron
 persoon:

@@ -117,8 +117,11 @@ func TestStepsInOrder(t *testing.T) {
 	}
 	lees(t, w.doe(w.vraag(`{"bsn":"999990019"}`)))
 	want := []state{
-		{clientgegevens.StepAdmitted, 0, 0, 0}, {clientgegevens.StepDecided, 0, 0, 1}, {clientgegevens.StepRecorded, 1, 0, 1},
-		{clientgegevens.StepRead, 1, 0, 4}, {clientgegevens.StepAccounted, 1, 1, 4},
+		{clientgegevens.StepAdmitted, 0, 0, 0},
+		{clientgegevens.StepDecided, 0, 0, 1},
+		{clientgegevens.StepRecorded, 1, 0, 1},
+		{clientgegevens.StepRead, 1, 0, 4},
+		{clientgegevens.StepAccounted, 1, 1, 4},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("steps: -want +got\n%s", diff)

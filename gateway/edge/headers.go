@@ -17,6 +17,8 @@ const (
 	HeaderVerklaring    = "Grensloos-Verklaring" // the signed statement of who asks what for which purpose
 	HeaderZaak          = "Grensloos-Zaak"       // local: reference of the zaak
 	HeaderZaaktype      = "Grensloos-Zaaktype"   // local
+	HeaderGrond         = "Grensloos-Grond"      // local: the ground on which this gemeente is asked
+	HeaderVerstuurd     = "Grensloos-Verstuurd"  // local: "nee" on an answer of the outway of which nothing left this peer
 )
 
 // ErrMethodUnsupported is the error code of FSC Core for CONNECT.
@@ -25,13 +27,13 @@ const ErrMethodUnsupported = "ERROR_CODE_METHOD_UNSUPPORTED"
 // single are the headers of which a second value is an attempt to let two readers see different things.
 var single = []string{
 	"Authorization", "Proxy-Authorization", "Content-Type", "Content-Length", "Connection", "Upgrade", "Traceparent",
-	HeaderAuthorization, HeaderTransaction, HeaderGrantHash, HeaderVerklaring, HeaderZaak, HeaderZaaktype, HeaderErrorCode,
+	HeaderAuthorization, HeaderTransaction, HeaderGrantHash, HeaderVerklaring, HeaderZaak, HeaderZaaktype, HeaderGrond, HeaderErrorCode,
 }
 
-// CheckLocal checks the headers of a client on the own network: of ours it may set Fsc-Grant-Hash, Grensloos-Zaak and
-// Grensloos-Zaaktype, each once, and nothing else. The error is of kind Invalid and names the header.
+// CheckLocal checks the headers of a client on the own network: of ours it may set Fsc-Grant-Hash, Grensloos-Zaak,
+// Grensloos-Zaaktype and Grensloos-Grond, each once, and nothing else. The error is of kind Invalid and names the header.
 func CheckLocal(r *http.Request) error {
-	return CheckHeaders(r, HeaderGrantHash, HeaderZaak, HeaderZaaktype)
+	return CheckHeaders(r, HeaderGrantHash, HeaderZaak, HeaderZaaktype, HeaderGrond)
 }
 
 // CheckHeaders is CheckHop, and refuses each of our headers that is not in allow.

@@ -127,7 +127,7 @@ func (x *exchange) checkContract() error {
 		return gone
 	case err != nil:
 		return err
-	case g.ServicePeer != x.Self.ID, x.start.Before(g.NotBefore), !x.start.Before(g.NotAfter), !identifies(g, x.cert):
+	case x.start.Before(g.NotBefore), !x.start.Before(g.NotAfter), !identifies(g, x.cert):
 		x.reason = gateway.GeenContract
 		return gone
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,7 +25,6 @@ import (
 	"github.com/grensloos/grensloos/gateway/audit"
 	"github.com/grensloos/grensloos/gateway/edge"
 	"github.com/grensloos/grensloos/gateway/verklaring"
-	"github.com/grensloos/grensloos/policies"
 )
 
 type counts = map[audit.Soort]int
@@ -142,6 +142,12 @@ func TestInwayRefuses(t *testing.T) {
 			g.OutwayThumbprint = strings.Repeat("0", 64)
 			r.allow(g)
 			return call{}
+		}, 401, accesstoken.CodeInvalid, early},
+		{"contract of another peer that holds this key", func(r *rig) call {
+			g := r.bound
+			g.Outway = almelo
+			r.allow(g)
+			return call{grant: &g}
 		}, 401, accesstoken.CodeInvalid, early},
 		{"contract for another domain", func(r *rig) call {
 			g := r.bound
@@ -632,14 +638,39 @@ func TestInwayServiceFails(t *testing.T) {
 	})
 }
 
-func TestInwayWithoutPolicyDenies(t *testing.T) {
+// In one process nothing but the handler itself tells the caller that an answer broke off.
+func TestInwayBrokenAnswerInProcess(t *testing.T) {
 	r := newRig(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	engine, err := policies.New(t.Context(), policies.Options{})
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		_, _ = io.WriteString(w, "half")
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}))
+	defer backend.Close()
+	base, err := url.Parse(backend.URL)
 	must(t, err)
-	if d, err := engine.Session().Decide(ctx, policies.Input{}); err == nil && d.Allow {
-		t.Fatal("an empty input is allowed")
+	r.inway.Services[plain] = Service{URL: base, Doelbinding: new(bool)}
+	req, _ := r.request(call{grant: &r.unbound})
+	req.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{r.uwi.signer.Cert}}
+	defer func() {
+		if v := recover(); v != http.ErrAbortHandler { //nolint:errorlint // the very value
+			t.Errorf("panic %v, want http.ErrAbortHandler", v)
+		}
+		if end := r.last(audit.Afloop); end["uitkomst"] != audit.Afgebroken {
+			t.Errorf("afloop %v", end)
+		}
+	}()
+	r.inway.ServeHTTP(httptest.NewRecorder(), req)
+}
+
+func TestAdmittedOnlyWhileServed(t *testing.T) {
+	r := newRig(t)
+	r.inway.Services[client] = Service{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})} // never asks
+	got := r.do(call{})
+	r.srv.Close()
+	if got.status != 200 || r.inway.Admitted(got.id, r.bound.Hash) {
+		t.Errorf("answer %d; admitted after it, want not", got.status)
 	}
 	if r.inway.Admitted("", "") || r.inway.Admitted(gateway.NewTransactionID(r.now()), r.bound.Hash) {
 		t.Error("admitted without a request")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -42,6 +43,7 @@ type exchange struct {
 	payload    []byte // the body, if it had to be read for the verklaring
 	verklaring string
 
+	sent   bool         // the other side may have seen the request
 	answer *watchedBody // of the other side
 	closed bool         // the afloop is recorded, or could not be
 }
@@ -209,6 +211,7 @@ func (x *exchange) journal() error {
 
 // send proxies. From here on the other side may have seen the request.
 func (x *exchange) send() {
+	x.sent = true
 	proxy := httputil.ReverseProxy{
 		Rewrite:        x.rewrite,
 		Transport:      x.Transport(x.grant.ServicePeer),
@@ -228,6 +231,7 @@ func (x *exchange) rewrite(p *httputil.ProxyRequest) {
 	out.Header.Del(edge.HeaderGrantHash)
 	out.Header.Del(edge.HeaderZaak)
 	out.Header.Del(edge.HeaderZaaktype)
+	out.Header.Del(edge.HeaderGrond)
 	out.Header.Del("Expect")
 	if !x.keepAuth {
 		out.Header.Del("Authorization")
@@ -250,6 +254,7 @@ func (x *exchange) received(resp *http.Response) error {
 	x.fault(StepAnswered)
 	x.w.Header().Del(edge.HeaderTransaction)
 	resp.Header.Set(edge.HeaderTransaction, string(x.id))
+	resp.Header.Del(edge.HeaderVerstuurd) // ours to say
 	switch resp.Header.Get(edge.HeaderErrorCode) {
 	case accesstoken.CodeInvalid, accesstoken.CodeExpired, accesstoken.CodeWrongGroup:
 		x.Tokens.Drop(x.grant)
@@ -261,6 +266,9 @@ func (x *exchange) received(resp *http.Response) error {
 
 // unanswered is for a request that got no answer, or one that can't be passed on.
 func (x *exchange) unanswered(_ http.ResponseWriter, r *http.Request, err error) {
+	if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Op == "dial" {
+		x.sent = false
+	}
 	tooLarge, ok := errors.AsType[*http.MaxBytesError](err)
 	switch {
 	case ok:
@@ -320,6 +328,9 @@ func (x *exchange) refuse(err error) {
 func (x *exchange) draft(err error) *edge.Draft {
 	d := edge.NewDraft(x.w)
 	d.Header().Set(edge.HeaderTransaction, string(x.id)) // an informational answer clears what was set
+	if !x.sent {
+		d.Header().Set(edge.HeaderVerstuurd, "nee")
+	}
 	if denied, ok := errors.AsType[*denial](err); ok {
 		denied.write(d, x.r)
 		return d

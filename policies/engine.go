@@ -68,14 +68,24 @@ func New(ctx context.Context, opts Options) (*Engine, error) {
 }
 
 // Reload reads the files again. Sessions that are under way keep their revision; after an error the old revision stays.
-func (e *Engine) Reload(ctx context.Context) error {
+func (e *Engine) Reload(ctx context.Context) error { return e.ReloadRecorded(ctx, nil) }
+
+// ReloadRecorded is Reload by a peer that keeps a record of which policy was in force: record gets the id of a revision that differs
+// from the one in force, before it takes effect. After an error of record the old revision stays.
+func (e *Engine) ReloadRecorded(ctx context.Context, record func(revision string) error) error {
 	rev, err := load(ctx, e.opts)
 	if err != nil {
 		return err
 	}
-	if old := e.cur.Load(); old == nil || old.id != rev.id {
-		e.cur.Store(rev)
+	if old := e.cur.Load(); old != nil && old.id == rev.id {
+		return nil
 	}
+	if record != nil {
+		if err := record(rev.id); err != nil {
+			return err
+		}
+	}
+	e.cur.Store(rev)
 	return nil
 }
 

@@ -64,6 +64,8 @@ func (b *syncBuffer) String() string {
 	return b.buf.String()
 }
 
+func contains(b *syncBuffer, text string) bool { return strings.Contains(b.String(), text) }
+
 // startRegion lays out the peers and runs them until the test ends.
 func startRegion(t *testing.T, peers ...*regionPeer) *running {
 	t.Helper()

@@ -6,9 +6,12 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/url"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/grensloos/grensloos/certs"
@@ -154,6 +157,59 @@ func (p *peer) openPolicy(ctx context.Context) (err error) {
 	return nil
 }
 
+// watchPolicy reads the policy folders again when a file in them has changed. What is wrong with a new file is logged and the old
+// policy stays. A change is on record before it takes effect.
+func (p *peer) watchPolicy(ctx context.Context) {
+	folders := []string{p.cfg.Policies.Lokaal, p.cfg.Policies.Catalogus}
+	seen := fingerprint(folders)
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := fingerprint(folders)
+		if now == seen {
+			continue
+		}
+		err := p.policy.ReloadRecorded(ctx, func(revision string) error { return p.recordPolicy(ctx, "beleid-gewijzigd", revision) })
+		if err != nil {
+			p.log.Error("policy not reloaded; the one of before stays in force", slog.Any("error", err))
+		}
+		seen = now
+	}
+}
+
+// recordPolicy puts on record which policy decides from now on.
+func (p *peer) recordPolicy(ctx context.Context, act, revision string) error {
+	return p.journal.Append(ctx, audit.NewBeheer(p.now(), audit.Act{Handeling: act, Door: audit.Systeem, Object: revision}))
+}
+
+// fingerprint changes when a file in one of the folders does.
+func fingerprint(folders []string) string {
+	var all strings.Builder
+	for _, folder := range folders {
+		if folder == "" {
+			continue
+		}
+		err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			info, err := entry.Info()
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(&all, path, info.Size(), info.ModTime().UnixNano())
+			return nil
+		})
+		fmt.Fprintln(&all, err)
+	}
+	return all.String()
+}
+
 func (p *peer) openStore(ctx context.Context) (err error) {
 	if p.store, err = store.Open(ctx, p.cfg.Store); err != nil {
 		return fmt.Errorf("opslag: %w", err)
@@ -199,6 +255,9 @@ func (p *peer) openAudit(ctx context.Context) (err error) {
 		return fmt.Errorf("audit.journaal: %w", err)
 	}
 	p.opened = append(p.opened, p.journal.Close)
+	if err := p.recordPolicy(ctx, "beleid-in-gebruik", p.policy.Session().Revision()); err != nil {
+		return fmt.Errorf("audit.journaal: %w", err)
+	}
 	return nil
 }
 
@@ -311,6 +370,7 @@ func (p *peer) tasks() []task {
 		{"group.vertrouwen", watch(func(ctx context.Context) { p.group.Watch(ctx, watchEvery) })},
 		{"certificaat", watch(func(ctx context.Context) { p.identity.Watch(ctx, watchEvery, p.log) })},
 		{"netwerk.certificaat", watch(func(ctx context.Context) { p.network.Watch(ctx, watchEvery, p.log) })},
+		{"beleid", watch(p.watchPolicy)},
 	}
 }
 

@@ -31,6 +31,7 @@ const (
 	KlasseVerboden                Reason = "klasse-verboden"
 	TabelNietInCatalogus          Reason = "tabel-niet-in-catalogus"
 	LokaalBeleid                  Reason = "lokaal-beleid"
+	BuitenReikwijdte              Reason = "buiten-reikwijdte"
 )
 
 // Decision is what a policy says about one question at one step. The zero value denies.

@@ -34,6 +34,7 @@ var reasons = map[gateway.Reason]reason{
 	gateway.KlasseVerboden:           {string(gateway.KlasseVerboden), "Dit soort gegevens wordt voor dit doel nooit verstrekt."},
 	gateway.HergebruikRichting:       {string(gateway.HergebruikRichting), "Gegevens van deze wet mogen niet voor de andere wet worden hergebruikt."},
 	gateway.TabelNietInCatalogus:     {string(gateway.TabelNietInCatalogus), "Deze tabel staat niet in de catalogus."},
+	gateway.BuitenReikwijdte:         {string(gateway.BuitenReikwijdte), "Dit doel mag op deze grond niet aan deze gemeente worden gevraagd."},
 
 	// What a gemeente's own policy looks at is its own affair, and may be the person: see Stap.PublicCode.
 	gateway.LokaalBeleid: {Geweigerd, "Het eigen beleid van de gemeente staat dit niet toe."},

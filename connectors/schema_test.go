@@ -14,7 +14,7 @@ func TestCommonSchema(t *testing.T) {
 	for dienst, velden := range map[gateway.Dienst][]gateway.Veld{
 		"persoon":        {"bsn", "naam", "geboortedatum", "adres", "telefoon", "email"},
 		"uitkering":      {"loopt", "soort", "ingangsdatum", "einddatum", "bedrag"},
-		"contactpersoon": {"naam", "organisatie", "telefoon", "geldigVan"},
+		"contactpersoon": {"naam", "organisatie", "telefoon", "geldigVan", "wet"},
 	} {
 		for _, veld := range velden {
 			if v, ok := s.Veld(dienst, veld); !ok || len(v.Klassen) == 0 {

@@ -79,9 +79,10 @@ type AVG struct {
 
 // Toestemmingseis is the consent that a purpose demands.
 type Toestemmingseis struct {
-	Soort         string `yaml:"soort" json:"soort"`                           // kind, as in gateway/toestemming
-	PerOntvanger  bool   `yaml:"perOntvanger" json:"perOntvanger"`             // always true: there is no consent for everybody
-	VanafLeeftijd int    `yaml:"vanafLeeftijd" json:"vanafLeeftijd,omitempty"` // younger persons are refused (UAVG art. 5)
+	Soort         string             `yaml:"soort" json:"soort"`                           // kind, as in gateway/toestemming
+	PerOntvanger  bool               `yaml:"perOntvanger" json:"perOntvanger"`             // always true: there is no consent for everybody
+	VanafLeeftijd int                `yaml:"vanafLeeftijd" json:"vanafLeeftijd,omitempty"` // younger persons are refused (UAVG art. 5)
+	Richting      []gateway.Richting `yaml:"richting" json:"richting,omitempty"`           // the directions that demand it; empty: all of the purpose
 }
 
 // Hergebruik allows data that was collected for some laws to be used for another.
@@ -91,9 +92,32 @@ type Hergebruik struct {
 }
 
 // Nooit is what a purpose never gets, whatever a contract says: classes of schemas/diensten.json, and fields by "dienst.veld".
+// Richting has the fields that the purpose gives, but never in one direction.
 type Nooit struct {
-	Klassen []string `yaml:"klassen" json:"klassen,omitempty"`
-	Velden  []string `yaml:"velden" json:"velden,omitempty"`
+	Klassen  []string                      `yaml:"klassen" json:"klassen,omitempty"`
+	Velden   []string                      `yaml:"velden" json:"velden,omitempty"`
+	Richting map[gateway.Richting][]string `yaml:"richting" json:"richting,omitempty"`
+}
+
+// DienstenIn is what the purpose gives in one direction.
+func (e Entry) DienstenIn(r gateway.Richting) gateway.Velden {
+	out := gateway.Velden{}
+	for dienst, velden := range e.Diensten {
+		for _, veld := range velden {
+			if !slices.Contains(e.Nooit.Richting[r], element(dienst, veld)) {
+				out[dienst] = append(out[dienst], veld)
+			}
+		}
+	}
+	return out
+}
+
+// ToestemmingIn is the consent that the purpose demands in one direction; nil: none, the law decides.
+func (e Entry) ToestemmingIn(r gateway.Richting) *Toestemmingseis {
+	if eis := e.Toestemming; eis != nil && (len(eis.Richting) == 0 || slices.Contains(eis.Richting, r)) {
+		return eis
+	}
+	return nil
 }
 
 // IsGeldig reports whether at lies in the validity of e: from geldigVan on, before geldigTot.
@@ -131,7 +155,10 @@ func (e Entry) canonical() Entry {
 	e.Richting, e.Zaaktypen = sorted(e.Richting), sorted(e.Zaaktypen)
 	e.AfnemerRollen, e.MedewerkerRollen = sorted(e.AfnemerRollen), sorted(e.MedewerkerRollen)
 	e.Beslisattributen = sorted(e.Beslisattributen)
-	e.Nooit = Nooit{sorted(e.Nooit.Klassen), sorted(e.Nooit.Velden)}
+	e.Nooit = Nooit{sorted(e.Nooit.Klassen), sorted(e.Nooit.Velden), maps.Clone(e.Nooit.Richting)}
+	for r, velden := range e.Nooit.Richting {
+		e.Nooit.Richting[r] = sorted(velden)
+	}
 	e.Diensten = e.Diensten.Beperk(e.Diensten)
 	reuse := slices.Clone(e.Hergebruik)
 	for i := range reuse {
@@ -141,6 +168,7 @@ func (e Entry) canonical() Entry {
 	e.Hergebruik = reuse
 	if e.Toestemming != nil {
 		eis := *e.Toestemming
+		eis.Richting = sorted(eis.Richting)
 		e.Toestemming = &eis
 	}
 	return e
@@ -187,8 +215,9 @@ func (c *Catalogue) current(doel gateway.Doel, at time.Time) (Entry, error) {
 	return e, nil
 }
 
-// Properties are the properties of a grant to propose for a purpose: all its fields, in its current version. namens is the college
-// on whose behalf the outway will ask, empty for a partner or for a delegated grant.
+// Properties are the properties of a grant to propose for a purpose: all its fields in the grant's direction, in its current
+// version. namens is the college on whose behalf the outway will ask. Empty, it is a partner that asks, or, for a purpose that no
+// partner has, a delegated grant.
 func (c *Catalogue) Properties(doel gateway.Doel, at time.Time, namens gateway.PeerID) (gateway.Properties, error) {
 	e, err := c.current(doel, at)
 	if err != nil {
@@ -201,7 +230,14 @@ func (c *Catalogue) Properties(doel gateway.Doel, at time.Time, namens gateway.P
 	case namens == "" && len(e.Richting) == 1 && isNamens:
 		return gateway.Properties{}, gateway.WithCode(gateway.Invalid, string(gateway.RichtingNietToegestaan), "namensCollege: doel %s is asked on behalf of a college only; name it", doel)
 	}
-	return gateway.Properties{Doel: doel, DoelVersie: e.Versie, DoelDigest: e.Digest(), Velden: e.Diensten, NamensCollege: namens}, nil
+	richting := gateway.Namens
+	if namens == "" {
+		richting = gateway.Tussen
+		if slices.Contains(e.Richting, gateway.Partner) {
+			richting = gateway.Partner
+		}
+	}
+	return gateway.Properties{Doel: doel, DoelVersie: e.Versie, DoelDigest: e.Digest(), Velden: e.DienstenIn(richting), NamensCollege: namens}, nil
 }
 
 // Check tells what is wrong with the purpose in a grant that is about to be proposed or accepted: a purpose that is not active, a
@@ -224,12 +260,12 @@ func (c *Catalogue) Check(g gateway.Grant, at time.Time) error {
 	case g.Richting() == gateway.Namens && p.NamensCollege != g.ServicePeer:
 		return gateway.WithCode(gateway.Invalid, string(gateway.GeenMandaat), "namensCollege: must be the peer that offers the service")
 	}
-	fields := 0
+	fields, gives := 0, e.DienstenIn(g.Richting())
 	for dienst, velden := range p.Velden {
 		for _, veld := range velden {
 			fields++
-			if !e.Diensten.Has(dienst, veld) {
-				return gateway.WithCode(gateway.Invalid, string(gateway.GrondslagDektElementNiet), "velden: doel %s has no field %.40q of dienst %.40q", p.Doel, veld, dienst)
+			if !gives.Has(dienst, veld) {
+				return gateway.WithCode(gateway.Invalid, string(gateway.GrondslagDektElementNiet), "velden: doel %s has no field %.40q of dienst %.40q in direction %s", p.Doel, veld, dienst, g.Richting())
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -244,6 +245,16 @@ func (l *loader) entry(e Entry, lines *lines, i int) error {
 			return lines.errorf(at(i, "richting", strconv.Itoa(j)), "richting %s: afnemerRollen has no role that asks in it (%s)", r, strings.Join(r.AfnemerRollen(), ", "))
 		}
 	}
+	if e.Toestemming != nil {
+		for j, r := range e.Toestemming.Richting {
+			if !slices.Contains(e.Richting, r) {
+				return lines.errorf(at(i, "toestemming", "richting", strconv.Itoa(j)), "toestemming.richting %s: not a direction of this entry", r)
+			}
+		}
+	}
+	if err := e.nooitIn(lines, i); err != nil {
+		return err
+	}
 	for _, dienst := range e.Diensten.Diensten() {
 		if l.klasse[dienst] == nil {
 			return lines.errorf(at(i, "diensten", string(dienst)), "dienst %.40q: not in schemas/diensten.json; leave it out until one exists", dienst)
@@ -256,6 +267,26 @@ func (l *loader) entry(e Entry, lines *lines, i int) error {
 			case l.klasse.nooit(e.Nooit, dienst, veld):
 				return lines.errorf(place, "veld %s: forbidden by nooit of the same entry; leave it out", veld)
 			}
+		}
+	}
+	return nil
+}
+
+// nooitIn checks the fields that an entry does not give in one direction.
+func (e Entry) nooitIn(lines *lines, i int) error {
+	for _, r := range slices.Sorted(maps.Keys(e.Nooit.Richting)) {
+		place := at(i, "nooit", "richting", string(r))
+		if !slices.Contains(e.Richting, r) {
+			return lines.errorf(place, "nooit.richting %s: not a direction of this entry", r)
+		}
+		for j, naam := range e.Nooit.Richting[r] {
+			dienst, veld, _ := strings.Cut(naam, ".")
+			if !e.Diensten.Has(gateway.Dienst(dienst), gateway.Veld(veld)) {
+				return lines.errorf(place+"/"+strconv.Itoa(j), "nooit.richting.%s %s: the entry gives no such field in any direction; leave it out", r, naam)
+			}
+		}
+		if len(e.DienstenIn(r)) == 0 {
+			return lines.errorf(place, "nooit.richting.%s: leaves no field; take the direction away", r)
 		}
 	}
 	return nil

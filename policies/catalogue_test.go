@@ -52,7 +52,7 @@ func TestBuiltInCatalogue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []gateway.Doel{"doorverwijzing-welzijn", "handhaving-fraude", "pw-reintegratie", "pw-uitkering"}
+	want := []gateway.Doel{"casusregie-contact", "doorverwijzing-welzijn", "handhaving-fraude", "pw-reintegratie", "pw-uitkering"}
 	if diff := cmp.Diff(want, c.Doelen()); diff != "" {
 		t.Errorf("want -, got +:\n%s", diff)
 	}
@@ -87,6 +87,7 @@ func TestDigestIsWhatWasSigned(t *testing.T) {
 		"pw-uitkering":           "zMpxy3xhu6x7_75_3jILyHaCmASccDphPIh1S_N-wuU",
 		"pw-reintegratie":        "F3QNphjO_-ZXGt7uWP2qk84K2oyGX-FePKEc0cjq1wg",
 		"doorverwijzing-welzijn": "-rTzJQEhzYt0rizXlJFtjjYoF8dGZwAdhnkIc51STig",
+		"casusregie-contact":     "5ZxC9hlKJpLQUQg-vL-OUKTwlNI_afyvooeOmyTOJ8Y",
 		"handhaving-fraude":      "v1nMRuFXrXhAyMumbD538a3cXAFgEAyu9LY4GqmWACc",
 	} {
 		e, ok := c.Entry(doel, now)
@@ -135,6 +136,8 @@ func TestDigestIsOverMeaning(t *testing.T) {
 		"zaaktype":     {"[proef]", "[proef, proef-twee]"},
 		"role":         {"[klantmanager]", "[klantmanager, beheerder]"},
 		"consent":      {"bezwaar: true", "bezwaar: true\n  toestemming: {soort: avg-6-1-a, perOntvanger: true}"},
+		"consent in":   {"bezwaar: true", "bezwaar: true\n  toestemming: {soort: avg-6-1-a, perOntvanger: true, richting: [namens]}"},
+		"never in":     {"klassen: [G]", "klassen: [G], richting: {namens: [uitkering.soort]}"},
 		"attributes":   {"[geheimhouding]", "[geheimhouding, geboortedatum]"},
 		"never":        {"klassen: [G]", "klassen: [G, S]"},
 		"persons":      {"maxPersonen: 1", "maxPersonen: 2"},
@@ -196,6 +199,11 @@ func TestLoadCatalogueRefuses(t *testing.T) {
 		{"objection to a legal duty", edit("art6: [e]", "art6: [c]"), "a.yaml:8: bezwaar"},
 		{"direction that no role asks in", edit("richting: [namens]", "richting: [namens, partner]"), "a.yaml:9: richting partner"},
 		{"age without date of birth", edit("bezwaar: true", "bezwaar: true\n  toestemming: {soort: avg-6-1-a, perOntvanger: true, vanafLeeftijd: 16}"), "beslisattributen"},
+		{"consent in another direction", edit("bezwaar: true", "bezwaar: true\n  toestemming: {soort: avg-6-1-a, perOntvanger: true, richting: [partner]}"), "a.yaml:9: toestemming.richting partner"},
+		{"consent in no direction", edit("bezwaar: true", "bezwaar: true\n  toestemming: {soort: avg-6-1-a, perOntvanger: true, richting: []}"), "a.yaml:9: 0.toestemming.richting"},
+		{"never in another direction", edit("{klassen: [G]}", "{richting: {partner: [uitkering.soort]}}"), "a.yaml:16: nooit.richting partner"},
+		{"never in a direction, a field it does not give", edit("{klassen: [G]}", "{richting: {namens: [uitkering.bedrag]}}"), "a.yaml:16: nooit.richting.namens uitkering.bedrag"},
+		{"never in a direction, all fields", edit("{klassen: [G]}", "{richting: {namens: [uitkering.soort, uitkering.loopt]}}"), "a.yaml:16: nooit.richting.namens: leaves no field"},
 		{"ends before it begins", edit("geldigVan: 2026-01-01", "geldigVan: 2026-01-01\n  geldigTot: 2026-01-01"), "a.yaml:5: geldigTot"},
 		{"same version twice", entryA + strings.Replace(entryA, "2026", "2027", 1), "a.yaml:21: versie 1 stands here twice"},
 		{"overlap without an end", entryA + strings.Replace(second, "2026", "2027", 1), "a.yaml:23: version 2 begins while version 1 is valid"},
@@ -298,6 +306,63 @@ func TestPropertiesAndCheck(t *testing.T) {
 		if err := c.Check(g, now); gateway.CodeOf(err) != string(tc.want) || (err == nil) != (tc.want == "") {
 			t.Errorf("Check, %s: got %v, want code %q", tc.name, err, tc.want)
 		}
+	}
+}
+
+// P18: colleges see the law that a contact person comes from and need no consent; a partner needs it and never sees the law.
+func TestDirectionsOfOnePurpose(t *testing.T) {
+	e := newEngine(t, policies.Options{})
+	c := e.Session().Catalogue()
+	const doel = gateway.Doel("casusregie-contact")
+	namens, partner := grant(t, e, doel, borne), grant(t, e, doel, "")
+	if !namens.Properties.Velden.Has("contactpersoon", "wet") || partner.Properties.Velden.Has("contactpersoon", "wet") {
+		t.Errorf("proposed: namens %v, partner %v; want the law in the first only", namens.Properties.Velden, partner.Properties.Velden)
+	}
+	widened := partner
+	widened.Properties.Velden = namens.Properties.Velden
+	if err := c.Check(widened, now); gateway.CodeOf(err) != string(gateway.GrondslagDektElementNiet) {
+		t.Errorf("Check of a partner's grant with the law: got %v", err)
+	}
+	tussen := namens
+	tussen.Type, tussen.Delegator, tussen.Properties.NamensCollege = gateway.DelegatedServiceConnection, hengelo, ""
+	all, without := []gateway.Veld{"geldigVan", "naam", "organisatie", "telefoon", "wet"}, []gateway.Veld{"geldigVan", "naam", "organisatie", "telefoon"}
+	for _, tc := range []struct {
+		name    string
+		grant   gateway.Grant
+		consent gateway.ConsentState
+		asked   gateway.Velden
+		allow   bool
+		velden  []gateway.Veld
+		reason  gateway.Reason
+	}{
+		{"namens", namens, gateway.GeenToestemming, nil, true, all, ""},
+		{"tussen", tussen, gateway.Ingetrokken, nil, true, all, ""},
+		{"partner", partner, gateway.Geldig, nil, true, without, ""},
+		{"partner that names the law", partner, gateway.Geldig, gateway.Velden{"contactpersoon": all}, true, without, gateway.KlasseVerboden},
+		{"partner whose grant has the law", widened, gateway.Geldig, nil, true, without, ""},
+		{"partner that asks the law alone", widened, gateway.Geldig, gateway.Velden{"contactpersoon": {"wet"}}, false, nil, gateway.KlasseVerboden},
+		{"partner without consent", partner, gateway.GeenToestemming, nil, false, nil, gateway.ToestemmingOntbreekt},
+		{"partner after withdrawal", partner, gateway.Ingetrokken, nil, false, nil, gateway.ToestemmingIngetrokken},
+	} {
+		in := question(tc.grant, "casusregie")
+		in.Toestemming, in.Velden = tc.consent, tc.asked
+		d := decide(t, e, in)
+		var reason gateway.Reason
+		if len(d.Reasons) > 0 {
+			reason = d.Reasons[0]
+		}
+		if d.Allow != tc.allow || reason != tc.reason || !cmp.Equal(d.Velden["contactpersoon"], tc.velden) {
+			t.Errorf("%s: got allow %v, %v, reasons %v; want %v, %v, %q", tc.name, d.Allow, d.Velden, d.Reasons, tc.allow, tc.velden, tc.reason)
+		}
+	}
+	young := question(partner, "casusregie")
+	young.Toestemming, young.Persoon = gateway.Geldig, &policies.Persoon{Leeftijd: 15}
+	if d := decide(t, e, young); d.Allow || d.Reasons[0] != gateway.LeeftijdGezag {
+		t.Errorf("a partner about a child: got %+v", d)
+	}
+	young.Grant, young.Toestemming = namens, gateway.GeenToestemming
+	if d := decide(t, e, young); !d.Allow {
+		t.Errorf("a college about a child: got %+v", d)
 	}
 }
 

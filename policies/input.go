@@ -58,16 +58,21 @@ func elements(v gateway.Velden) []string {
 
 // newDoelTerms converts an entry. geldig is whether it is valid at the moment asked about.
 func newDoelTerms(e Entry, k klassen) *doelTerms {
-	soort, vanaf := "", 0
-	if e.Toestemming != nil {
-		soort, vanaf = e.Toestemming.Soort, e.Toestemming.VanafLeeftijd
-	}
 	var nooit []string
 	for dienst, velden := range k {
 		for veld := range velden {
 			if k.nooit(e.Nooit, dienst, veld) {
 				nooit = append(nooit, element(dienst, veld))
 			}
+		}
+	}
+	var apart []pair
+	var eist []gateway.Richting // the directions that demand consent
+	vanaf := 0
+	for _, r := range e.Richting {
+		apart = append(apart, is(string(r), set(e.Nooit.Richting[r])))
+		if eis := e.ToestemmingIn(r); eis != nil {
+			eist, vanaf = append(eist, r), eis.VanafLeeftijd
 		}
 	}
 	velden := set(elements(e.Diensten))
@@ -79,13 +84,14 @@ func newDoelTerms(e Entry, k klassen) *doelTerms {
 		is("digest", ast.StringTerm(e.Digest())),
 		is("velden", velden),
 		is("nooit", set(nooit)),
+		is("nooitRichting", ast.ObjectTerm(apart...)),
 		is("richting", set(e.Richting)),
 		is("zaaktypen", set(e.Zaaktypen)),
 		is("afnemerRollen", set(e.AfnemerRollen)),
 		is("medewerkerRollen", set(e.MedewerkerRollen)),
 		is("maxPersonen", ast.IntNumberTerm(e.MaxPersonen)),
 		is("bezwaar", ast.BooleanTerm(e.Bezwaar)),
-		is("toestemming", ast.StringTerm(soort)),
+		is("toestemmingRichting", set(eist)),
 		is("vanafLeeftijd", ast.IntNumberTerm(vanaf)),
 	)}
 }
@@ -107,7 +113,7 @@ func newGrantTerms(g gateway.Grant, d *doelTerms) *grantTerms {
 		id:       ast.StringTerm(string(g.Properties.Doel)),
 		richting: ast.StringTerm(string(richting)),
 		namens:   ast.StringTerm(string(g.Properties.NamensCollege)),
-		alles:    set(elements(g.Properties.Velden.Beperk(d.entry.Diensten))),
+		alles:    set(elements(g.Properties.Velden.Beperk(d.entry.DienstenIn(richting)))),
 		term: ast.ObjectTerm(
 			is("doel", ast.StringTerm(string(g.Properties.Doel))),
 			is("afnemer", ast.StringTerm(string(g.Outway))),
@@ -157,7 +163,7 @@ func (in Input) value(g *grantTerms) ast.Value {
 		asked = set(elements(in.Velden))
 	}
 	consented := g.doel.velden
-	if in.Stap == Verstrekking && len(in.ToestemmingVelden) > 0 && g.doel.entry.Toestemming != nil {
+	if in.Stap == Verstrekking && len(in.ToestemmingVelden) > 0 && g.doel.entry.ToestemmingIn(g.grant.Richting()) != nil {
 		consented = set(elements(in.ToestemmingVelden))
 	}
 	count := in.Aantal

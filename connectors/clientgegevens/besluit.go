@@ -53,7 +53,7 @@ func (h *Handler) besluit(ctx context.Context, p *verzoek) (*besluit, error) {
 		in.Persoon.Leeftijd = b.sleutel.LeeftijdOp(p.nu)
 	}
 	consentID := ""
-	if eis := b.entry.Toestemming; eis != nil {
+	if eis := b.entry.ToestemmingIn(p.grant.Richting()); eis != nil {
 		var all []toestemming.Toestemming
 		if all, registerErr = h.Toestemmingen.Toestemmingen(ctx, h.Pseudonyms.All(p.bsn), b.entry.ID); registerErr != nil {
 			in.Toestemming = gateway.ToestemmingOnbekend
@@ -163,7 +163,7 @@ func (h *Handler) evaluatie(p *verzoek, b *besluit, in policies.Input, consentID
 	if b.entry.ID != "" {
 		e.Informatie["catalogus"] = b.entry.Digest()
 	}
-	if b.entry.Toestemming != nil {
+	if b.entry.ToestemmingIn(p.grant.Richting()) != nil {
 		consent := map[string]any{"staat": in.Toestemming}
 		if consentID != "" {
 			consent["id"] = consentID

@@ -58,7 +58,7 @@ func Standaard() Fixture {
 					{"loopt": true, "soort": "algemene-bijstand", "ingangsdatum": "2024-03-01", "einddatum": nil, "bedrag": "1234.56"},
 					{"loopt": false, "soort": "ioaw", "ingangsdatum": "2020-01-01", "einddatum": "2021-12-31", "bedrag": "0.05"},
 				},
-				"contactpersoon": {{"naam": "J. Jansen", "organisatie": "Sociale Zaken", "telefoon": "0741111111", "geldigVan": "2024-03-04"}},
+				"contactpersoon": {{"naam": "J. Jansen", "organisatie": "Sociale Zaken", "telefoon": "0741111111", "geldigVan": "2024-03-04", "wet": "Participatiewet"}},
 			}},
 			{BSN: geheim, Geheim: true, Geboren: "1990", Diensten: map[gateway.Dienst][]rij{
 				"persoon": {{"naam": "O. Niet-Vindbaar", "geboortedatum": "1990", "adres": nil, "telefoon": nil, "email": nil}},

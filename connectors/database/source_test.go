@@ -23,7 +23,7 @@ CREATE INDEX client_bsn ON client (bsn);
 CREATE VIEW client_actueel AS SELECT * FROM client WHERE achternaam IS NOT NULL;
 CREATE TABLE uitkering (clientnr INTEGER, lopend TEXT, regeling TEXT, begin TEXT, eind TEXT, bedrag INTEGER, maatregel TEXT);
 CREATE INDEX uitkering_client ON uitkering (clientnr);
-CREATE TABLE contact (clientnr INTEGER, naam TEXT, org TEXT, tel TEXT, vanaf TEXT);
+CREATE TABLE contact (clientnr INTEGER, naam TEXT, org TEXT, tel TEXT, vanaf TEXT, wet TEXT);
 `
 
 const goodMapping = "testdata/good_alles.yaml"
@@ -76,7 +76,7 @@ func fill(t testing.TB, f conformance.Fixture) (file string, db *sql.DB) {
 			exec(`INSERT INTO uitkering VALUES (?, ?, ?, ?, ?, ?, 'korting')`, i+1, lopend, regeling, r["ingangsdatum"], r["einddatum"], cents)
 		}
 		for _, r := range p.Diensten["contactpersoon"] {
-			exec(`INSERT INTO contact VALUES (?, ?, ?, ?, ?)`, i+1, r["naam"], r["organisatie"], r["telefoon"], r["geldigVan"])
+			exec(`INSERT INTO contact VALUES (?, ?, ?, ?, ?, ?)`, i+1, r["naam"], r["organisatie"], r["telefoon"], r["geldigVan"], r["wet"])
 		}
 	}
 	return file, db

@@ -103,7 +103,7 @@ onthouden := {} if {
 	"toestemming-ontbreekt": gedekt - velden,
 }
 
-verboden := input.resource.properties.velden & input.doel.nooit
+verboden := input.resource.properties.velden & input.contract.nooit
 
 ongedekt := (input.resource.properties.velden - gedekt) - verboden
 

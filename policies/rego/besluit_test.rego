@@ -33,7 +33,8 @@ namens := {
 		"velden": {"uitkering.loopt", "uitkering.bedrag", "persoon.naam"},
 		"nooit": {"zorg.diagnose"}, "richting": {"namens", "tussen"}, "zaaktypen": {"pw-aanvraag"},
 		"afnemerRollen": {"verwerker-college"}, "medewerkerRollen": {"klantmanager"},
-		"maxPersonen": 1, "bezwaar": true, "toestemming": "", "vanafLeeftijd": 0,
+		"nooitRichting": {"namens": set(), "tussen": set(), "partner": set()},
+		"maxPersonen": 1, "bezwaar": true, "toestemmingRichting": set(), "vanafLeeftijd": 0,
 	},
 }
 
@@ -41,7 +42,7 @@ namens := {
 partner := object.union(namens, {
 	"context": {"toestemming": "geldig"},
 	"grant": {"doel": "doorverwijzing-welzijn", "richting": "partner", "namensCollege": "", "afnemerRol": "partner"},
-	"doel": {"richting": {"partner"}, "afnemerRollen": {"partner"}, "toestemming": "avg-6-1-a", "vanafLeeftijd": 16, "bezwaar": false},
+	"doel": {"richting": {"partner"}, "afnemerRollen": {"partner"}, "toestemmingRichting": {"partner"}, "vanafLeeftijd": 16, "bezwaar": false},
 })
 
 # Zoals de engine het doet: eerst wat het contract zegt, dan het besluit.
@@ -210,4 +211,46 @@ test_verstrekking_zonder_persoon if {
 test_onbekende_stap if {
 	not toegestaan(namens, {"context": {"stap": ""}})
 	not toegestaan(namens, {"context": {"stap": "elders"}})
+}
+
+# Een contactpersoon: colleges zonder toestemming en met de wet, een partner alleen met toestemming en zonder de wet.
+contact := {
+	"resource": {"properties": {"velden": {"contactpersoon.naam", "contactpersoon.wet"}}},
+	"context": {"toestemmingVelden": {"contactpersoon.naam", "contactpersoon.wet"}},
+	"grant": {"velden": {"contactpersoon.naam", "contactpersoon.wet"}},
+	"doel": {
+		"velden": {"contactpersoon.naam", "contactpersoon.wet"},
+		"nooitRichting": {"namens": set(), "tussen": set(), "partner": {"contactpersoon.wet"}},
+		"richting": {"namens", "tussen", "partner"}, "afnemerRollen": {"college", "verwerker-college", "partner"},
+		"toestemmingRichting": {"partner"}, "vanafLeeftijd": 16,
+	},
+}
+
+als_partner := {"grant": {"richting": "partner", "namensCollege": "", "afnemerRol": "partner"}}
+
+test_colleges_zonder_toestemming if {
+	every richting in ["namens", "tussen"] {
+		besluit := met(object.union(namens, contact), {"grant": {"richting": richting}, "resource": {"properties": {"leeftijd": -1}}})
+		besluit.velden == {"contactpersoon.naam", "contactpersoon.wet"}
+		besluit.onthouden == {}
+	}
+}
+
+test_partner_met_toestemming_zonder_de_wet if {
+	vraag := object.union(object.union(namens, contact), als_partner)
+	besluit := met(vraag, {"context": {"toestemming": "geldig"}})
+	besluit.velden == {"contactpersoon.naam"}
+	besluit.onthouden["klasse-verboden"] == {"contactpersoon.wet"}
+	reden(vraag, {}) == "toestemming-ontbreekt"
+	reden(vraag, {"context": {"toestemming": "ingetrokken"}}) == "toestemming-ingetrokken"
+	reden(vraag, {"context": {"toestemming": "geldig"}, "resource": {"properties": {"leeftijd": 15}}}) == "leeftijd-gezag"
+	reden(vraag, {"context": {"toestemming": "geldig"}, "resource": {"properties": {"velden": {"contactpersoon.wet"}}}}) == "klasse-verboden"
+}
+
+# Wat van het doel ontbreekt opent niets.
+test_doel_zonder_richtingen if {
+	zonder := object.union(object.remove(namens, ["doel"]), {"doel": object.remove(namens.doel, ["toestemmingRichting"])})
+	not toegestaan(zonder, {})
+	niets := object.union(object.remove(namens, ["doel"]), {"doel": object.remove(namens.doel, ["nooitRichting"])})
+	not toegestaan(niets, {})
 }

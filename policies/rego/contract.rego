@@ -4,13 +4,15 @@
 # input
 #   grant     wat getekend is: {doel, afnemer, bron, versie, digest, richting, afnemerRol, namensCollege, velden: verzameling}
 #   doel      wat nu geldt: {bekend, geldig, status, versie, digest, velden, nooit, richting, zaaktypen, afnemerRollen,
-#             medewerkerRollen: verzamelingen, maxPersonen, bezwaar, toestemming ("" = geen), vanafLeeftijd}
+#             medewerkerRollen: verzamelingen, nooitRichting: verzameling per richting, maxPersonen, bezwaar,
+#             toestemmingRichting: verzameling van de richtingen die toestemming eisen, vanafLeeftijd}
 package grensloos.federatie
 
 # reden is "" als het contract iets opent; velden is dan wat, en de rest is wat van de persoon wordt geeist.
 contract := {
 	"reden": "",
-	"velden": (input.grant.velden & input.doel.velden) - input.doel.nooit,
+	"velden": (input.grant.velden & input.doel.velden) - nooit,
+	"nooit": nooit,
 	"beperkt": mag_beperkt,
 	"geheim": mag_geheim,
 	"toestemming": mag_toestemming,
@@ -81,14 +83,23 @@ mag_geheim := {false, true} if input.grant.richting == "namens"
 
 mag_geheim := {false, true} if input.grant.richting == "tussen"
 
-# Toestemming, voor de doelen die er om vragen; anders doet het register er niet toe.
-mag_toestemming := {"geldig"} if input.doel.toestemming != ""
+# Wat het doel nooit geeft, en wat het in deze richting nooit geeft.
+nooit := input.doel.nooit | input.doel.nooitRichting[input.grant.richting]
+
+# Toestemming, voor de doelen en de richtingen die er om vragen; anders doet het register er niet toe.
+eist_toestemming if input.doel.toestemmingRichting[input.grant.richting]
+
+mag_toestemming := {"geldig"} if eist_toestemming
 
 mag_toestemming := {"geldig", "", "onbekend", "voorlopig", "verlopen", "ingetrokken", "verkeerde-ontvanger"} if {
-	input.doel.toestemming == ""
+	eisend := input.doel.toestemmingRichting
+	not eisend[input.grant.richting]
 }
 
-# Een onbekende leeftijd is -1: alleen goed als het doel geen leeftijd vraagt.
-vanaf_leeftijd := input.doel.vanafLeeftijd if input.doel.vanafLeeftijd > 0
+# Een onbekende leeftijd is -1: alleen goed als er geen toestemming vanaf een leeftijd wordt gevraagd.
+default vanaf_leeftijd := -1
 
-vanaf_leeftijd := -1 if input.doel.vanafLeeftijd == 0
+vanaf_leeftijd := input.doel.vanafLeeftijd if {
+	eist_toestemming
+	input.doel.vanafLeeftijd > 0
+}

@@ -15,6 +15,7 @@ const (
 	HeaderGrantHash     = "Fsc-Grant-Hash"       // local: which grant the outway must use
 	HeaderManager       = "Fsc-Manager-Address"  // between managers
 	HeaderVerklaring    = "Grensloos-Verklaring" // the signed statement of who asks what for which purpose
+	HeaderKwitantie     = "Grensloos-Kwitantie"  // the signed receipt that goes with an answer
 	HeaderZaak          = "Grensloos-Zaak"       // local: reference of the zaak
 	HeaderZaaktype      = "Grensloos-Zaaktype"   // local
 	HeaderGrond         = "Grensloos-Grond"      // local: the ground on which this gemeente is asked

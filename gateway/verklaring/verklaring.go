@@ -1,7 +1,8 @@
 // Package verklaring owns the verklaring (statement): a JWS in which the peer that asks says who asks what, for which doel
 // (purpose), on whose behalf, about which zaak (case), in this one request. It travels in the header Grensloos-Verklaring and is
 // signed by the key of the certificate to which the access token is bound; that certificate stands in x5c, so that the record of
-// it can be checked years later. schemas/fsc-doelbinding.md describes it for others.
+// it can be checked years later. And the kwitantie (receipt) that goes back with the answer, signed by the peer that gave it.
+// schemas/fsc-doelbinding.md describes both for others.
 //
 // It refuses a statement for another receiver, grant, purpose, transaction, method, path, body or moment, one that lives longer
 // than a minute, one signed by another certificate than the connection's, and a JWS of another kind (typ).
@@ -51,6 +52,7 @@ type Verklaring struct {
 	DoelDigest    string
 	Zaak          string
 	Zaaktype      string
+	Grond         gateway.Grond         // why this peer is asked about this person; empty: not said
 	Rollen        []string              // rol: the roles of the worker
 	Transactie    gateway.TransactionID // jti
 	IssuedAt      time.Time
@@ -70,6 +72,7 @@ type wire struct {
 	DoelDigest    string                `json:"doelDigest"`
 	Zaak          string                `json:"zaak,omitempty"`
 	Zaaktype      string                `json:"zaaktype,omitempty"`
+	Grond         gateway.Grond         `json:"grond,omitempty"`
 	Rollen        []string              `json:"rol"`
 	Transactie    gateway.TransactionID `json:"jti"`
 	IssuedAt      int64                 `json:"iat"`
@@ -96,7 +99,7 @@ func Sign(s *jose.Signer, v Verklaring) (string, error) {
 	}
 	raw, err := json.Marshal(wire{
 		Issuer: v.Issuer, Audience: v.Audience, Subject: v.Subject, NamensCollege: v.NamensCollege, GrantHash: v.GrantHash,
-		Doel: v.Doel, DoelDigest: v.DoelDigest, Zaak: v.Zaak, Zaaktype: v.Zaaktype, Rollen: rollen, Transactie: v.Transactie,
+		Doel: v.Doel, DoelDigest: v.DoelDigest, Zaak: v.Zaak, Zaaktype: v.Zaaktype, Grond: v.Grond, Rollen: rollen, Transactie: v.Transactie,
 		IssuedAt: v.IssuedAt.Unix(), Expires: v.Expires.Unix(), Method: v.Method, Target: v.Target, BodyDigest: v.BodyDigest,
 	})
 	if err != nil {
@@ -126,7 +129,7 @@ func Parse(compact string) (*Verklaring, *jose.Parsed, error) {
 	}
 	v := &Verklaring{
 		Issuer: w.Issuer, Audience: w.Audience, Subject: w.Subject, NamensCollege: w.NamensCollege, GrantHash: w.GrantHash,
-		Doel: w.Doel, DoelDigest: w.DoelDigest, Zaak: w.Zaak, Zaaktype: w.Zaaktype, Rollen: w.Rollen, Transactie: w.Transactie,
+		Doel: w.Doel, DoelDigest: w.DoelDigest, Zaak: w.Zaak, Zaaktype: w.Zaaktype, Grond: w.Grond, Rollen: w.Rollen, Transactie: w.Transactie,
 		IssuedAt: time.Unix(w.IssuedAt, 0), Expires: time.Unix(w.Expires, 0), Method: w.Method, Target: w.Target, BodyDigest: w.BodyDigest,
 	}
 	if w.IssuedAt <= 0 || w.Rollen == nil {
@@ -158,6 +161,9 @@ func (v Verklaring) check() error {
 	}
 	if !text(v.Zaak) || !text(v.Zaaktype) {
 		return wrong("zaak, zaaktype: at most %d bytes without control characters", maxText)
+	}
+	if _, err := gateway.ParseGrond(string(v.Grond)); err != nil && v.Grond != "" {
+		return err
 	}
 	if len(v.Rollen) > maxRollen {
 		return wrong("rol: at most %d", maxRollen)

@@ -31,12 +31,31 @@ type Antwoord struct {
 	Gemeenten  []GemeenteAntwoord `json:"gemeenten"`
 }
 
+// Samenvatting ends a stream: whoever did not read it does not have the whole answer.
+type Samenvatting struct {
+	Doel       gateway.Doel `json:"doel"`
+	Zaak       string       `json:"zaak"`
+	GevraagdOp time.Time    `json:"gevraagdOp"`
+	Volledig   bool         `json:"volledig"`
+	Aantal     int          `json:"aantal"` // of gemeenten, each of which was given
+}
+
+// GemeenteGevraagd says of a gemeente that it is being asked: the first event of an event stream has them all.
+type GemeenteGevraagd struct {
+	OIN          gateway.PeerID `json:"oin"`
+	Gemeentecode string         `json:"gemeentecode,omitempty"`
+	Naam         string         `json:"naam"`
+	Grond        gateway.Grond  `json:"grond"`
+}
+
 // GemeenteAntwoord is what came of the question at one gemeente.
 type GemeenteAntwoord struct {
 	OIN          gateway.PeerID        `json:"oin"`
 	Gemeentecode string                `json:"gemeentecode,omitempty"`
+	GevraagdAls  []string              `json:"gevraagdAls,omitempty"` // codes of before a herindeling, by which the question named it
 	Naam         string                `json:"naam"`
-	Transactie   gateway.TransactionID `json:"transactie,omitempty"` // empty: the outway could not be reached either
+	Grond        gateway.Grond         `json:"grond"`                // on which this gemeente is asked
+	Transactie   gateway.TransactionID `json:"transactie,omitempty"` // empty: the outway did not answer either
 	Geheim       bool                  `json:"geheim"`               // the person asked for secrecy: do not pass on
 	Diensten     []DienstAntwoord      `json:"diensten"`             // every dienst that was asked, or would have been
 }
@@ -73,7 +92,10 @@ type Reden struct {
 
 // antwoord is the answer about q's gemeente before anything is known: every dienst that is asked, as niet-gevraagd.
 func (q question) antwoord(id gateway.TransactionID) *GemeenteAntwoord {
-	g := &GemeenteAntwoord{OIN: q.gemeente.ID, Gemeentecode: q.gemeente.Code, Naam: q.gemeente.Naam, Transactie: id}
+	g := &GemeenteAntwoord{
+		OIN: q.gemeente.ID, Gemeentecode: q.gemeente.Code, GevraagdAls: q.gemeente.als, Naam: q.gemeente.Naam, Grond: q.gemeente.grond,
+		Transactie: id,
+	}
 	for _, dienst := range q.velden.Diensten() {
 		g.Diensten = append(g.Diensten, DienstAntwoord{
 			Dienst: dienst, Uitkomst: NietGevraagd, Gevraagd: q.velden[dienst], Rijen: []Rij{}, Onthouden: []Onthouden{},

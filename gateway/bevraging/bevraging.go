@@ -1,18 +1,20 @@
 // Package bevraging asks on behalf of the applications of this peer: one question about one person, for one purpose (doel), to the
-// gemeenten that it concerns. It owns the choice of the grant (choosing a purpose is choosing a grant: the one whose signed
-// properties.doel is this purpose) and the account of completeness: per gemeente and dienst what was answered, and what not.
+// gemeenten that it concerns. It owns how far a question reaches (the purpose's reikwijdte) and the ground (grond) on which each
+// gemeente is asked, since asking is already a disclosure; the choice of the grant of each (choosing a purpose is choosing a grant:
+// the one whose signed properties.doel is this purpose); and the account of completeness: per gemeente and dienst what was
+// answered, and what not. All are asked at once and none waits for another; the answer is one document, or a stream.
 //
-// It refuses a question that is not well formed before anything is sent. Without a grant it sends nothing, not even a request for
-// a token: it records the denial (ADL 1.0.0, reason geen-contract) and says niet-gevraagd. It decides nothing else: the outway
+// It refuses a question that is not well formed before anything is sent. Where there is no grant, or no ground, it sends nothing,
+// not even a request for a token: it records the denial (ADL 1.0.0) and says niet-gevraagd. It decides nothing else: the outway
 // does, behind an http.RoundTripper. It keeps nothing but that record. The answers are in schemas/bevraging.openapi.yaml.
 //
 // Invariants a reviewer must keep: an answer of a gemeente that can't be read in full, or that contradicts itself, becomes a named
-// failure, never an empty answer; only beantwoord and geen-gegevens say something about the person; no BSN in an error or in a log.
+// failure, never an empty answer; only beantwoord and geen-gegevens say something about the person; a question is sent a second
+// time only when our own outway says that nothing was sent; no BSN in an error or in a log.
 package bevraging
 
 import (
 	"context"
-	"encoding/json"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -31,9 +33,11 @@ import (
 const Version = "1.0.0"
 
 const (
-	maxVraag       = 64 << 10         // bytes of a question
-	defaultTimeout = 20 * time.Second // of all gemeenten of one question
+	maxVraag       = 64 << 10 // bytes of a question
 	defaultService = gateway.ServiceName("clientgegevens")
+
+	// CodeDruk is the code of a question that is refused, or not sent, because too many are under way.
+	CodeDruk = "druk"
 )
 
 // Gemeente is a peer that can be asked.
@@ -59,11 +63,19 @@ type Handler struct {
 	Audit      audit.Log             // for the denial geen-contract
 	Pseudonyms gateway.PseudonymKeys // of this peer
 	Gemeenten  []Gemeente            // whom this peer knows
+	Bekend     func() []Gemeente     // if set, whom this peer knows at this moment, instead of Gemeenten: peers join and leave
 	Service    gateway.ServiceName   // default clientgegevens
 	Demo       bool                  // only fictitious persons
-	Timeout    time.Duration         // of one question; default 20 s
+	Config     Config                // the bounds
 	Now        func() time.Time      // default time.Now
 	Log        *slog.Logger          // for the operator; gets no question and no answer
+
+	// Indeling, if set, gives the code of the gemeente that today has the data of the one with this code on a day (herindeling).
+	// ok is false when there was no such gemeente on that day.
+	Indeling func(code string, op time.Time) (nu string, ok bool)
+
+	once   sync.Once
+	sloten *sloten
 }
 
 // Router is the API with all its paths. The error names a dependency that is missing.
@@ -76,6 +88,10 @@ func (h *Handler) Router() (http.Handler, error) {
 			return nil, gateway.Errorf(gateway.Internal, "bevraging: %s is not given", name)
 		}
 	}
+	if err := h.Config.Check(); err != nil {
+		return nil, gateway.Wrap(gateway.Invalid, err, "bevraging")
+	}
+	h.once.Do(func() { h.sloten = newSloten(h.config()) })
 	doc, err := openapi()
 	if err != nil {
 		return nil, err
@@ -86,7 +102,7 @@ func (h *Handler) Router() (http.Handler, error) {
 		w.Header().Set("Access-Control-Allow-Origin", "*")
 		_, _ = w.Write(doc)
 	}).Methods(http.MethodGet)
-	router.Handle("/v1/bevragingen", edge.AcceptJSON(h.Auth.Require()(http.HandlerFunc(h.bevraag)))).Methods(http.MethodPost)
+	router.Handle("/v1/bevragingen", h.Auth.Require()(http.HandlerFunc(h.bevraag))).Methods(http.MethodPost)
 	return router, nil
 }
 
@@ -113,18 +129,18 @@ func (h *Handler) service() gateway.ServiceName {
 	return h.Service
 }
 
-func (h *Handler) timeout() time.Duration {
-	if h.Timeout <= 0 {
-		return defaultTimeout
-	}
-	return h.Timeout
-}
+func (h *Handler) config() Config { return h.Config.withDefaults() }
 
 // bevraag answers one question. One policy revision serves it from validation to record.
 func (h *Handler) bevraag(w http.ResponseWriter, r *http.Request) {
 	caller, ok := edge.CallerOf(r.Context())
 	if !ok {
 		edge.WriteProblem(w, r, gateway.Errorf(gateway.Internal, "bevraging: no caller"))
+		return
+	}
+	media, ok := gevraagdeVorm(r.Header.Values("Accept"))
+	if !ok {
+		edge.WriteProblem(w, r, gateway.WithCode(gateway.Invalid, edge.CodeNotAcceptable, "Accept: give %s, %s or %s", mediaJSON, mediaNDJSON, mediaSSE))
 		return
 	}
 	var in invoer
@@ -139,108 +155,28 @@ func (h *Handler) bevraag(w http.ResponseWriter, r *http.Request) {
 		edge.WriteProblem(w, r, err)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), h.timeout())
+	free, ok := h.sloten.vraag()
+	if !ok {
+		w.Header().Set("Retry-After", "1")
+		edge.WriteProblem(w, r, gateway.WithCode(gateway.Unavailable, CodeDruk, "vragen: er zijn er al te veel tegelijk onderweg; probeer het over een seconde opnieuw"))
+		return
+	}
+	defer free()
+	ctx, cancel := context.WithTimeout(r.Context(), h.config().Timeout)
 	defer cancel()
-	part, err := h.vraagGemeente(ctx, question{vraag: *v, caller: caller, session: session, trace: edge.TraceFrom(r).Child(), at: now})
+	vragen, err := h.verdeel(ctx, question{vraag: *v, caller: caller, session: session, trace: edge.TraceFrom(r), at: now})
 	if err != nil {
 		edge.WriteProblem(w, r, err)
 		return
 	}
-	edge.WriteJSON(w, r, http.StatusOK, Antwoord{
-		Doel: v.Doel, Zaak: v.Zaak, GevraagdOp: now.UTC().Truncate(time.Second), Volledig: part.volledig(), Gemeenten: []GemeenteAntwoord{*part},
-	})
-}
-
-// question is one question on its way to one gemeente.
-type question struct {
-	vraag
-	caller  edge.Caller
-	session *policies.Session
-	trace   gateway.Trace
-	at      time.Time
-}
-
-// vraagGemeente asks one gemeente. An error means that the question could not be handled here at all: nothing was sent, or it
-// could not be recorded that nothing was.
-func (h *Handler) vraagGemeente(ctx context.Context, q question) (*GemeenteAntwoord, error) {
-	grant, err := h.grant(ctx, q)
-	if err != nil {
-		return nil, err
+	uit := &uitvoer{w: w, r: r, cancel: cancel, vragen: vragen, slot: Samenvatting{
+		Doel: v.Doel, Zaak: v.Zaak, GevraagdOp: now.UTC().Truncate(time.Second), Aantal: len(vragen),
+	}}
+	antwoorden := h.vraagAlle(ctx, vragen)
+	switch media {
+	case mediaJSON:
+		uit.document(antwoorden)
+	default:
+		uit.stroom(media, antwoorden)
 	}
-	switch {
-	case !q.aangeboden:
-		return h.nietGevraagd(ctx, q, gateway.DoelNietAangeboden)
-	case grant == nil:
-		return h.nietGevraagd(ctx, q, gateway.GeenContract)
-	}
-	if !q.genoemd { // a question that names its fields asks them all: the policy says which are withheld
-		asked := q.velden.Beperk(grant.Properties.Velden)
-		if len(asked) == 0 {
-			return h.nietGevraagd(ctx, q, gateway.DoelGewijzigd)
-		}
-		q.velden = asked
-	}
-	return h.stuur(ctx, q, *grant), nil
-}
-
-// grant picks the grant for the question's purpose at its gemeente: of several, the one that began last. nil: there is none.
-func (h *Handler) grant(ctx context.Context, q question) (*gateway.Grant, error) {
-	found, err := h.Grants.Grants(ctx, func(g gateway.Grant) bool {
-		return g.Outway == h.Self.ID && g.ServicePeer == q.gemeente.ID && g.Service == h.service() && g.Properties.Doel == q.Doel
-	})
-	if err != nil {
-		return nil, gateway.Wrap(gateway.Unavailable, err, "contracten")
-	}
-	var best *gateway.Grant
-	for i := range found {
-		g := &found[i]
-		if best == nil || g.NotBefore.After(best.NotBefore) || g.NotBefore.Equal(best.NotBefore) && g.Hash < best.Hash {
-			best = g
-		}
-	}
-	return best, nil
-}
-
-// nietGevraagd records that this question is denied here, before it is said. Nothing is sent.
-func (h *Handler) nietGevraagd(ctx context.Context, q question, reason gateway.Reason) (*GemeenteAntwoord, error) {
-	id := gateway.NewTransactionID(h.now())
-	items := make([]audit.EvaluationItem, 0, len(q.velden))
-	for _, dienst := range q.velden.Diensten() {
-		items = append(items, audit.EvaluationItem{
-			Subject: audit.Entity{Type: "medewerker", ID: h.Pseudonyms.Worker(q.caller.Subject), Properties: map[string]any{
-				"oin": h.Self.ID, "rol": q.caller.Rollen,
-			}},
-			Action: audit.Action{Name: "bevragen"},
-			Resource: audit.Entity{Type: string(dienst), ID: string(h.Pseudonyms.Pseudonym(q.BSN)), Properties: map[string]any{
-				"bronOin": q.gemeente.ID, "velden": q.velden[dienst],
-			}},
-			Context: map[string]any{"doel": q.Doel, "zaak": q.Zaak, "zaaktype": q.Zaaktype},
-			Dienst:  dienst,
-		})
-	}
-	err := h.Audit.Append(ctx, audit.NewADL(h.now(), audit.Evaluation{
-		Transactie: id,
-		Lokaal:     true,
-		Trace:      q.trace,
-		Producent:  h.Self.ID,
-		Rol:        "bevraging",
-		Vragen:     items,
-		Decision:   gateway.Decision{Reasons: []gateway.Reason{reason}, Rule: "bevraging/" + string(reason), Revision: q.session.Revision()},
-		Betrokkene: h.Pseudonyms.Pseudonym(q.BSN),
-	}))
-	if err != nil {
-		return nil, gateway.Wrap(gateway.Unavailable, err, "vastlegging")
-	}
-	part := q.antwoord(id)
-	part.alle(NietGevraagd, Reden{Code: string(reason), Tekst: policies.Text(reason)})
-	return part, nil
-}
-
-// marshalVraag is the body that the gemeente gets: the person and the fields, nothing else. All that says who asks and why travels
-// in what is signed.
-func (q question) marshalVraag() ([]byte, error) {
-	return json.Marshal(struct {
-		BSN    string         `json:"bsn"`
-		Velden gateway.Velden `json:"velden"`
-	}{q.BSN.Reveal(), q.velden})
 }

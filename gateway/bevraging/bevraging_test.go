@@ -81,15 +81,22 @@ type fakeOutway struct {
 	body   string
 	read   io.Reader // instead of body
 	err    error
-	wait   bool // until the context ends
+	wait   bool                                        // until the context ends
+	each   func(*http.Request) (*http.Response, error) // instead of all that
 
+	mu   sync.Mutex
 	sent []*http.Request
 	got  []string
 }
 
 func (f *fakeOutway) RoundTrip(r *http.Request) (*http.Response, error) {
 	body, _ := io.ReadAll(r.Body)
+	f.mu.Lock()
 	f.sent, f.got = append(f.sent, r), append(f.got, string(body))
+	f.mu.Unlock()
+	if f.each != nil {
+		return f.each(r)
+	}
 	if f.wait {
 		<-r.Context().Done()
 		return nil, r.Context().Err()
@@ -144,10 +151,24 @@ func grantFor(engine *policies.Engine, doel gateway.Doel, peer gateway.PeerID) g
 // ask sends a question as an application would, and gives the status and the body.
 func (f *fixture) ask(body string) (int, string) {
 	f.t.Helper()
+	w := httptest.NewRecorder()
+	f.serve(w, f.request(body))
+	return w.Code, w.Body.String()
+}
+
+// serve answers one request.
+func (f *fixture) serve(w http.ResponseWriter, r *http.Request) {
+	f.t.Helper()
 	router, err := f.handler.Router()
 	if err != nil {
 		f.t.Fatal(err)
 	}
+	router.ServeHTTP(w, r)
+}
+
+// request is a question as an application sends it.
+func (f *fixture) request(body string) *http.Request {
+	f.t.Helper()
 	token, err := edge.IssueJWT(f.key, edge.Claims{
 		Issuer: "https://issuer.example", Audience: "test", Subject: "j.jansen", Rollen: []string{"klantmanager"}, Organisatie: uwi,
 	}, now, time.Hour)
@@ -157,9 +178,7 @@ func (f *fixture) ask(body string) (int, string) {
 	r := httptest.NewRequestWithContext(f.t.Context(), http.MethodPost, "https://bevraging/v1/bevragingen", strings.NewReader(body))
 	r.Header.Set("Authorization", "Bearer "+token)
 	r.Header.Set("Content-Type", "application/json")
-	w := httptest.NewRecorder()
-	router.ServeHTTP(w, r)
-	return w.Code, w.Body.String()
+	return r
 }
 
 func (f *fixture) answer(body string) bevraging.Antwoord {
@@ -203,7 +222,7 @@ func TestAnswer(t *testing.T) {
 	want := bevraging.Antwoord{
 		Doel: reint, Zaak: "Z-1", GevraagdOp: now, Volledig: true,
 		Gemeenten: []bevraging.GemeenteAntwoord{{
-			OIN: borne, Gemeentecode: "0147", Naam: "Borne", Transactie: transact,
+			OIN: borne, Gemeentecode: "0147", Naam: "Borne", Grond: gateway.GrondZaak, Transactie: transact,
 			Diensten: []bevraging.DienstAntwoord{{
 				Dienst: "uitkering", Uitkomst: bevraging.Beantwoord, Gevraagd: []gateway.Veld{"loopt", "soort"}, Bron: "suite",
 				Grondslag: "Participatiewet art. 7", Onthouden: []bevraging.Onthouden{},
@@ -219,7 +238,7 @@ func TestAnswer(t *testing.T) {
 	}
 	sent := f.outway.sent[0]
 	for name, want := range map[string]string{
-		"Fsc-Grant-Hash": grantHash, "Grensloos-Zaak": "Z-1", "Grensloos-Zaaktype": "pw-reintegratietraject", "Content-Type": "application/json",
+		"Fsc-Grant-Hash": grantHash, "Grensloos-Zaak": "Z-1", "Grensloos-Zaaktype": "pw-reintegratietraject", "Grensloos-Grond": "zaak", "Content-Type": "application/json",
 	} {
 		if got := sent.Header.Get(name); got != want {
 			t.Errorf("header %s: got %q, want %q", name, got, want)
@@ -264,6 +283,7 @@ func TestWithoutContractNothingIsSent(t *testing.T) {
 		"other gemeente":      {func(*fixture) {}, strings.Replace(question, "0147", "GM0164", 1), "niet-gevraagd geen-contract"},
 		"other outway":        {func(f *fixture) { f.grants.all[0].Outway = otherGem }, question, "niet-gevraagd geen-contract"},
 		"other service":       {func(f *fixture) { f.grants.all[0].Service = "anders" }, question, "niet-gevraagd geen-contract"},
+		"no ground for it":    {func(*fixture) {}, strings.Replace(question, `"0147"`, `{"gemeente":"0147","grond":"groep"}`, 1), "niet-gevraagd buiten-reikwijdte"},
 		"purpose not offered": {expired, strings.Replace(question, "pw-reintegratie\"", "handhaving-fraude\"", 1), "niet-gevraagd doel-niet-aangeboden"},
 		"grant gives nothing": {
 			func(f *fixture) { f.grants.all[0].Properties.Velden = gateway.Velden{"uitkering": {"bedrag"}} },
@@ -339,7 +359,13 @@ func TestBadQuestion(t *testing.T) {
 		"whole dienst":       {replace(`"velden":{"uitkering":["soort","loopt"]}`, `"diensten":["belasting"]`), "diensten"},
 		"gemeente":           {replace("0147", "9999"), "gemeenten"},
 		"no gemeente":        {replace(`,"gemeenten":["0147"]`, ""), "gemeenten"},
-		"two gemeenten":      {replace(`["0147"]`, `["0147","0164"]`), "gemeenten"},
+		"empty list":         {replace(`["0147"]`, `[]`), "gemeenten"},
+		"ground":             {replace(`["0147"]`, `[{"gemeente":"0147","grond":"zomaar"}]`), "gemeenten.grond"},
+		"two grounds":        {replace(`["0147"]`, `["0147",{"gemeente":"GM0147","grond":"verhuizing"}]`), "gemeenten"},
+		"beyond its reach":   {`{"doel":"doorverwijzing-welzijn","zaak":"Z-1","zaaktype":"doorverwijzing","bsn":"` + bsn + `","gemeenten":["0147","0164"]}`, "gemeenten"},
+		"too many":           {replace(`["0147"]`, `["0147"`+strings.Repeat(`,"0164"`, 400)+`]`), "gemeenten"},
+		"no day":             {replace(`"gemeenten"`, `"peildatum":"gisteren","gemeenten"`), "peildatum"},
+		"day to come":        {replace(`"gemeenten"`, `"peildatum":"2027-01-01","gemeenten"`), "peildatum"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
@@ -366,13 +392,15 @@ func TestMalformedQuestion(t *testing.T) {
 		body string
 		want int
 	}{
-		"not JSON":       {"<vraag/>", 400},
-		"empty":          {"", 400},
-		"duplicate keys": {strings.Replace(question, `"zaak":"Z-1"`, `"zaak":"Z-1","zaak":"Z-2"`, 1), 400},
-		"role in body":   {strings.Replace(question, `"zaak":"Z-1"`, `"zaak":"Z-1","rol":"beheer"`, 1), 400},
-		"wrong type":     {strings.Replace(question, `"`+bsn+`"`, bsn, 1), 400},
-		"deep":           {strings.Replace(question, `"Z-1"`, strings.Repeat("[", 100)+strings.Repeat("]", 100), 1), 400},
-		"too large":      {strings.Replace(question, "Z-1", strings.Repeat("Z", 70<<10), 1), 413},
+		"not JSON":        {"<vraag/>", 400},
+		"empty":           {"", 400},
+		"duplicate keys":  {strings.Replace(question, `"zaak":"Z-1"`, `"zaak":"Z-1","zaak":"Z-2"`, 1), 400},
+		"role in body":    {strings.Replace(question, `"zaak":"Z-1"`, `"zaak":"Z-1","rol":"beheer"`, 1), 400},
+		"gemeente":        {strings.Replace(question, `"0147"`, `{"gemeente":"0147","waarom":"x"}`, 1), 400},
+		"gemeente number": {strings.Replace(question, `"0147"`, `147`, 1), 400},
+		"wrong type":      {strings.Replace(question, `"`+bsn+`"`, bsn, 1), 400},
+		"deep":            {strings.Replace(question, `"Z-1"`, strings.Repeat("[", 100)+strings.Repeat("]", 100), 1), 400},
+		"too large":       {strings.Replace(question, "Z-1", strings.Repeat("Z", 70<<10), 1), 413},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
@@ -482,7 +510,7 @@ func TestNoAnswer(t *testing.T) {
 		want   string
 	}{
 		"not reached":    {func(f *fixture) { f.outway.err = errors.New("connection refused") }, "onbereikbaar geen-verbinding"},
-		"too late":       {func(f *fixture) { f.outway.wait, f.handler.Timeout = true, time.Millisecond }, "te-laat te-laat"},
+		"too late":       {func(f *fixture) { f.outway.wait, f.handler.Config.Timeout = true, time.Millisecond }, "te-laat te-laat"},
 		"too large":      {func(f *fixture) { f.outway.read = io.LimitReader(zeros{}, 5<<20) }, "onbereikbaar antwoord-te-groot"},
 		"broken off":     {func(f *fixture) { f.outway.read = io.MultiReader(strings.NewReader("{"), broken{}) }, "onbereikbaar geen-verbinding"},
 		"no transaction": {func(f *fixture) { f.outway.header.Del("Fsc-Transaction-Id") }, "onbereikbaar transactie-onbekend"},

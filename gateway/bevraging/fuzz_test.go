@@ -22,7 +22,7 @@ func FuzzVraag(f *testing.F) {
 		switch status {
 		case http.StatusOK:
 			var a bevraging.Antwoord
-			if err := json.Unmarshal([]byte(answer), &a); err != nil || len(a.Gemeenten) != 1 || len(a.Gemeenten[0].Diensten) == 0 {
+			if err := json.Unmarshal([]byte(answer), &a); err != nil || len(a.Gemeenten) == 0 || len(a.Gemeenten[0].Diensten) == 0 {
 				t.Errorf("an answer that says nothing: %s", answer)
 			}
 		case http.StatusBadRequest, http.StatusRequestEntityTooLarge:

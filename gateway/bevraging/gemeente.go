@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"sync/atomic"
 
 	"github.com/grensloos/grensloos/gateway"
 	"github.com/grensloos/grensloos/gateway/edge"
@@ -17,8 +18,7 @@ import (
 )
 
 const (
-	maxAntwoord = 4 << 20  // bytes of a gemeente's answer
-	maxFout     = 64 << 10 // bytes of a gemeente's refusal
+	maxFout = 64 << 10 // bytes of a gemeente's refusal
 
 	zoekPath = "/v1/clienten/_zoek"
 )
@@ -32,6 +32,8 @@ const (
 	codeTegenstrijdig      = "antwoord-tegenstrijdig"
 	codeGeenAntwoord       = "geen-bruikbaar-antwoord"
 	codeTransactieOnbekend = "transactie-onbekend"
+	codeTotaal             = "antwoorden-te-groot"
+	codeFout               = "fout-bij-lezen"
 )
 
 var teksten = map[string]string{
@@ -41,44 +43,59 @@ var teksten = map[string]string{
 	codeOnleesbaar:           "Het antwoord van de gemeente heeft niet de vorm die is afgesproken.",
 	codeTegenstrijdig:        "Het antwoord van de gemeente spreekt zichzelf of de vraag tegen.",
 	codeGeenAntwoord:         "De gemeente heeft geen bruikbaar antwoord gegeven.",
+	codeTotaal:               "De antwoorden van alle gemeenten samen zijn groter dan toegestaan; dit is niet gelezen.",
+	codeFout:                 "Het lezen van het antwoord is mislukt; de beheerder vindt het in het logboek.",
+	CodeDruk:                 "Er zijn te veel vragen tegelijk onderweg; deze is niet verstuurd.",
 	codeTransactieOnbekend:   "Het antwoord heeft geen transactienummer en is niet gebruikt.",
 	string(BronOnbereikbaar): "De gemeente heeft geantwoord, maar haar bron niet. Onbekend is of er gegevens zijn.",
 }
 
-// stuur asks the gemeente through the outway. Whatever comes back, or does not, becomes an outcome with a name.
-func (h *Handler) stuur(ctx context.Context, q question, grant gateway.Grant) *GemeenteAntwoord {
-	part := q.antwoord("")
-	resp, err := h.zend(ctx, q, grant)
+// verstuurdNee is what only our own outway says: of this request nothing left this peer.
+const verstuurdNee = "nee"
+
+// stuur asks the gemeente through the outway. Whatever comes back, or does not, becomes an outcome with a name. again tells that
+// nothing was sent for a reason that may pass.
+func (h *Handler) stuur(ctx context.Context, q question, rest *atomic.Int64) (part *GemeenteAntwoord, again bool) {
+	part = q.antwoord("")
+	resp, err := h.zend(ctx, q)
 	if err != nil {
 		h.fout(ctx, q, part, err)
-		return part
+		return part, false
 	}
 	defer resp.Body.Close()
+	defer context.AfterFunc(ctx, func() { _ = resp.Body.Close() })() // an answer without an end ends too
 	id, err := gateway.ParseTransactionID(resp.Header.Get(edge.HeaderTransaction))
 	if err != nil {
 		part.alle(Onbereikbaar, reden(codeTransactieOnbekend))
-		return part
+		return part, false
 	}
 	part.Transactie = id
 	if resp.StatusCode != http.StatusOK {
 		h.geweigerd(ctx, part, resp)
-		return part
+		passing := resp.StatusCode == http.StatusBadGateway || resp.StatusCode == http.StatusServiceUnavailable
+		return part, passing && resp.Header.Get(edge.HeaderVerstuurd) == verstuurdNee
 	}
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAntwoord+1))
+	most := h.config().MaxAntwoord
+	body := &geteld{Reader: io.LimitReader(resp.Body, most+1), rest: rest}
+	raw, err := io.ReadAll(body)
 	switch {
+	case errors.Is(err, errTotaal):
+		part.alle(Onbereikbaar, reden(codeTotaal))
 	case err != nil:
 		h.fout(ctx, q, part, err)
-	case len(raw) > maxAntwoord:
+	case int64(len(raw)) > most:
 		part.alle(Onbereikbaar, reden(codeTeGroot))
 	case !edge.IsJSON(resp.Header.Get("Content-Type")):
 		part.alle(Onbereikbaar, reden(codeOnleesbaar))
 	default:
 		h.lezen(ctx, q, part, raw)
+		return part, false
 	}
-	return part
+	body.terug()
+	return part, false
 }
 
-func (h *Handler) zend(ctx context.Context, q question, grant gateway.Grant) (*http.Response, error) {
+func (h *Handler) zend(ctx context.Context, q question) (*http.Response, error) {
 	body, err := q.marshalVraag()
 	if err != nil {
 		return nil, err
@@ -94,9 +111,10 @@ func (h *Handler) zend(ctx context.Context, q question, grant gateway.Grant) (*h
 	req.Header.Set("Authorization", "Bearer "+q.caller.Token)
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json")
-	req.Header.Set(edge.HeaderGrantHash, string(grant.Hash))
+	req.Header.Set(edge.HeaderGrantHash, string(q.grant.Hash))
 	req.Header.Set(edge.HeaderZaak, q.Zaak)
 	req.Header.Set(edge.HeaderZaaktype, q.Zaaktype)
+	req.Header.Set(edge.HeaderGrond, string(q.gemeente.grond))
 	edge.SetTrace(req.Header, q.trace)
 	return h.Outway.RoundTrip(req)
 }

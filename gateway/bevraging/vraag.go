@@ -21,17 +21,19 @@ type invoer struct {
 	BSN       string              `json:"bsn"`
 	Diensten  []string            `json:"diensten"`
 	Velden    map[string][]string `json:"velden"`
-	Gemeenten []string            `json:"gemeenten"`
+	Gemeenten []genoemde          `json:"gemeenten"`
+	Peildatum string              `json:"peildatum"`
 }
 
 // vraag is a question that passed every check that needs no contract.
 type vraag struct {
 	gateway.Vraag
-	gemeente Gemeente
-	velden   gateway.Velden // exactly what is asked
-	genoemd  bool           // the question named fields or diensten
+	gemeenten []gevraagde    // empty: every gemeente with a contract for the purpose
+	velden    gateway.Velden // exactly what is asked
+	genoemd   bool           // the question named fields or diensten
 
-	aangeboden bool // the purpose gives something at all
+	reikwijdte string // of the purpose
+	aangeboden bool   // the purpose gives something at all
 }
 
 var (
@@ -66,8 +68,16 @@ func (h *Handler) lees(in invoer, session *policies.Session, at time.Time) (*vra
 	if len(in.Zaaktype) > 64 || !zaaktypeForm.MatchString(in.Zaaktype) {
 		bad.add("zaaktype", "geef het zaaktype in kleine letters met streepjes, zoals het bij het doel in de catalogus staat")
 	}
-	v.gemeente = h.gemeente(in.Gemeenten, &bad)
+	op := at
+	if in.Peildatum != "" {
+		if op, err = time.Parse(time.DateOnly, in.Peildatum); err != nil || op.After(at) {
+			bad.add("peildatum", "geef een dag als 2026-11-23, vandaag of eerder")
+			op = at
+		}
+	}
+	v.gemeenten = h.gemeenten(in, entry, op, &bad)
 	if known {
+		v.reikwijdte = entry.Reikwijdte
 		v.velden, v.genoemd = gevraagd(in, entry, &bad)
 		v.aangeboden = len(entry.Diensten) > 0
 		if !v.aangeboden && !v.genoemd {
@@ -132,44 +142,6 @@ func gevraagd(in invoer, entry policies.Entry, bad *problems) (velden gateway.Ve
 		velden[dienst] = slices.Sorted(slices.Values(velden[dienst]))
 	}
 	return velden, true
-}
-
-// gemeente finds whom to ask, by gemeentecode (0147, 147 or GM0147) or OIN. One at a time.
-func (h *Handler) gemeente(names []string, bad *problems) Gemeente {
-	switch {
-	case len(names) > 1:
-		bad.add("gemeenten", "noem er één; een vraag aan meer gemeenten tegelijk kan nog niet")
-		return Gemeente{}
-	case len(names) == 0 && len(h.Gemeenten) == 1:
-		return h.Gemeenten[0]
-	case len(names) == 0:
-		bad.add("gemeenten", "noem de gemeente met haar code of OIN; kies uit "+h.codes())
-		return Gemeente{}
-	}
-	code := strings.TrimPrefix(names[0], "GM")
-	if len(code) < 4 {
-		code = strings.Repeat("0", 4-len(code)) + code
-	}
-	for _, g := range h.Gemeenten {
-		if string(g.ID) == names[0] || g.Code != "" && g.Code == code {
-			return g
-		}
-	}
-	bad.add("gemeenten", "onbekende gemeente; kies uit "+h.codes())
-	return Gemeente{}
-}
-
-func (h *Handler) codes() string {
-	var codes []string
-	for _, g := range h.Gemeenten {
-		if g.Code == "" {
-			codes = append(codes, string(g.ID))
-			continue
-		}
-		codes = append(codes, g.Code+" ("+g.Naam+")")
-	}
-	slices.Sort(codes)
-	return strings.Join(codes, ", ")
 }
 
 // plain makes a name of a stranger fit to stand in an error: short, and letters and dashes only. Digits are left out, in case

@@ -20,7 +20,8 @@ type Caller struct {
 	Subject     string
 	Rollen      []string
 	Organisatie gateway.PeerID
-	Token       string // the token itself, to hand on to another role of this peer; never to another peer, never to a log
+	Token       string    // the token itself, to hand on to another role of this peer; never to another peer, never to a log
+	Expires     time.Time // exp of the token: what outlives a request ends then
 }
 
 // Has reports whether the caller has one of the roles.
@@ -190,6 +191,7 @@ func (v *Verifier) verify(compact string, now time.Time) (verified, error) {
 		return verified{}, unauthenticated("token organisatie: another organisation than this peer")
 	}
 	caller := Caller{Subject: c.Sub, Rollen: c.Rol, Organisatie: c.Organisatie, Token: compact}
+	caller.Expires = exp
 	return verified{caller: caller, exp: exp}, nil
 }
 

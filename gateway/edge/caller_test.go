@@ -118,7 +118,7 @@ func TestVerifierClaims(t *testing.T) {
 			token := sign(t, key, jwa.ES256, claims(t, tt.change))
 			got, err := v.Verify(token)
 			if tt.want == "" {
-				want := Caller{Subject: "jansen", Rollen: []string{"klantmanager"}, Organisatie: testOIN, Token: token}
+				want := Caller{Subject: "jansen", Rollen: []string{"klantmanager"}, Organisatie: testOIN, Token: token, Expires: testNow.Add(time.Hour).UTC()}
 				if diff := cmp.Diff(want, got); err != nil || diff != "" {
 					t.Fatalf("Verify: %v, -want +got\n%s", err, diff)
 				}

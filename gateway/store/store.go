@@ -88,7 +88,42 @@ func (s *Store) Close() error {
 	if s.read != nil {
 		errs = append(errs, s.read.Close())
 	}
-	return errors.Join(append(errs, s.write.Close())...)
+	if s.write != nil {
+		errs = append(errs, s.write.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Inspect opens a database to read from it, also while its peer runs. Only the methods that read may be called. It refuses a
+// database that is not there, of another program, or with another schema than this program's.
+func Inspect(ctx context.Context, cfg Config) (*Store, error) {
+	if _, err := os.Stat(cfg.Pad); err != nil {
+		return nil, gateway.Wrap(gateway.NotFound, err, "database")
+	}
+	files, err := fs.Glob(migrations, "migrations/sqlite/*.sql")
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{}
+	if s.read, err = openSQLite(cfg.Pad, "_pragma=query_only(1)"); err != nil {
+		return nil, err
+	}
+	s.read.SetMaxOpenConns(1)
+	var version, app int
+	row := s.read.QueryRowContext(ctx, `SELECT (SELECT user_version FROM pragma_user_version), (SELECT application_id FROM pragma_application_id)`)
+	if err := row.Scan(&version, &app); err != nil {
+		return nil, errors.Join(unavailable(err, "schema"), s.Close())
+	}
+	if app != applicationID || version != len(files) {
+		return nil, errors.Join(gateway.Errorf(gateway.Conflict, "database %s: schema %d, this program has %d: the peer brings it up to date when it starts", cfg.Pad, version, len(files)), s.Close())
+	}
+	return s, nil
+}
+
+// Ping reports whether the database answers.
+func (s *Store) Ping(ctx context.Context) error {
+	var one int
+	return unavailable(s.read.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'contracts'`).Scan(&one), "ping")
 }
 
 // private makes the file with mode 0600 (SQLite gives its side files the same mode) and refuses one that others may read.

@@ -304,6 +304,13 @@ func (j *Journal) Err() error {
 	return j.broken
 }
 
+// Refusal says why an append would be refused at this moment, or nil: broken, closed, or too far behind.
+func (j *Journal) Refusal() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.refusal(1)
+}
+
 // Close refuses further appends, makes durable what was taken, lets a running Ship send what is left until ctx ends, stops it and
 // lets go of the folder. What was not shipped is shipped after the next Open. A second Close does nothing.
 func (j *Journal) Close(ctx context.Context) error {

@@ -444,6 +444,7 @@ func TestBrokerGone(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		wantRefused(t, j.Append(context.Background(), rec(5)), "maxAchterstand")
+		wantRefused(t, j.Refusal(), "maxAchterstand")
 		if _, age := j.Lag(); age != 10*time.Minute+time.Second {
 			t.Errorf("age of the lag = %v, want 10m1s", age)
 		}
@@ -455,6 +456,9 @@ func TestBrokerGone(t *testing.T) {
 		down = false
 		s.mu.Unlock()
 		time.Sleep(time.Minute)
+		if err := j.Refusal(); err != nil {
+			t.Errorf("after catching up: %v", err)
+		}
 		mustAppend(t, j, rec(5))
 		if err := j.Close(context.Background()); err != nil {
 			t.Fatal(err)

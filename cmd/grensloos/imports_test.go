@@ -17,7 +17,7 @@ var (
 	base  = []string{"gateway", "gateway/jose", "gateway/edge"}
 	rules = []string{
 		"gateway/contract", "gateway/accesstoken", "gateway/verklaring", "gateway/audit", "gateway/toestemming",
-		"policies", "connectors", "certs",
+		"gateway/gemeenten", "policies", "connectors", "certs",
 	}
 	server = slices.Concat(base, rules, []string{"schemas"})
 
@@ -33,6 +33,7 @@ var (
 		"gateway/verklaring":  {"gateway", "gateway/jose"},
 		"gateway/audit":       {"gateway", "schemas"},
 		"gateway/toestemming": {"gateway"},
+		"gateway/gemeenten":   {"gateway"},
 		"policies":            {"gateway", "schemas"},
 		"connectors":          {"gateway", "schemas"},
 		"certs":               {"gateway"},

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -203,6 +204,21 @@ func summary(e event) string {
 		}
 		_ = json.Unmarshal(e.Inhoud, &b)
 		return fmt.Sprintf("%s (status %d%s%s), %d ms, %d bytes in, %d uit", b.Uitkomst, b.Status, prefixed(", ", b.Reden), prefixed(", ", b.Fout), b.DuurMs, b.In, b.Uit)
+	case audit.Kwitantie:
+		var b struct {
+			Bron     string            `json:"bron"`
+			Uitkomst map[string]string `json:"uitkomst"`
+			Aantal   *int              `json:"aantal"`
+		}
+		_ = json.Unmarshal(e.Inhoud, &b)
+		if b.Aantal == nil {
+			return b.Bron + " tekende voor een antwoord"
+		}
+		parts := make([]string, 0, len(b.Uitkomst))
+		for _, dienst := range slices.Sorted(maps.Keys(b.Uitkomst)) {
+			parts = append(parts, dienst+" "+b.Uitkomst[dienst])
+		}
+		return fmt.Sprintf("%s tekende voor: %s; records: %d", b.Bron, strings.Join(parts, ", "), *b.Aantal)
 	case audit.Beheer:
 		var b struct {
 			Handeling string `json:"handeling"`

@@ -1,8 +1,8 @@
 // Package audit owns the records that Grensloos keeps of every exchange, and the contract under which they are kept.
 //
 // The kinds: transactie (FSC Logging 1.1.0, "Log record"), ADL (Authorization Decision Log 1.0.0), LDV (Logboek
-// Dataverwerkingen 1.0.0, one line per betrokkene), afloop (how an exchange ended) and beheer (a management act). Their JSON
-// Schemas are in schemas/. A constructor makes each of them from typed values, so that a record is valid by construction;
+// Dataverwerkingen 1.0.0, one line per betrokkene), afloop (how an exchange ended), kwitantie (what the provider signed about its
+// answer) and beheer (a management act). Their JSON Schemas are in schemas/. A constructor makes each of them from typed values, so that a record is valid by construction;
 // Validate checks one against its schema and is for tests, imports and a debug run, not for the path of a question.
 //
 // The package does no I/O. Record ids are made here, never taken from what a peer sends.
@@ -29,11 +29,12 @@ const (
 	ADL        Soort = "adl"        // a policy decision
 	LDV        Soort = "ldv"        // a processing of one betrokkene's data
 	Afloop     Soort = "afloop"     // how an exchange ended
+	Kwitantie  Soort = "kwitantie"  // what the other side signed about its answer
 	Beheer     Soort = "beheer"     // a management act
 )
 
 // Soorten lists all kinds.
-func Soorten() []Soort { return []Soort{Transactie, ADL, LDV, Afloop, Beheer} }
+func Soorten() []Soort { return []Soort{Transactie, ADL, LDV, Afloop, Kwitantie, Beheer} }
 
 // A Record is one line of the audit log. It must not be changed once it was appended.
 type Record struct {

@@ -95,6 +95,14 @@ func made() map[string]audit.Record {
 		"afloop_ongezien": audit.NewAfloop(now, audit.Outcome{
 			Richting: audit.Incoming, Status: 401, Uitkomst: audit.Geweigerd, Reden: gateway.GeenContract, Fout: "ERROR_CODE_ACCESS_TOKEN_MISSING",
 		}),
+		"kwitantie": audit.NewKwitantie(now, audit.Receipt{
+			Transactie: tid, Trace: trace, Grant: grant.Hash, Afnemer: twente, Bron: borne, Dienst: "clientgegevens", Doel: "pw-reintegratie",
+			Besluit: true, Uitkomst: map[gateway.Dienst]string{"uitkering": "beantwoord", "persoon": "geen-gegevens"},
+			VeldenDigest: strings.Repeat("d", 43), Aantal: 2, Afgegeven: now, JWS: "e30.e30.c2ln",
+		}),
+		"kwitantie_inway": audit.NewKwitantie(now, audit.Receipt{
+			Transactie: tid, Grant: delegated.Hash, Afnemer: twente, Bron: borne, Dienst: "taken", Doel: "wmo-advies", Besluit: true, Afgegeven: now, JWS: "e30.e30.c2ln",
+		}),
 		"beheer": audit.NewBeheer(now, audit.Act{
 			Handeling: "contract-aanvaard", Door: "m1.abc", Object: "$1$1$abc", Details: map[string]string{"peer": string(twente)},
 		}),
@@ -182,6 +190,12 @@ func TestValidateRefuses(t *testing.T) {
 		"no activity":         {edit("ldv", func(m map[string]any) { delete(sub(m, "attributes"), "dpl.core.processing_activity_id") }), "attributes"},
 		"activity no URI":     {edit("ldv", func(m map[string]any) { sub(m, "attributes")["dpl.core.processing_activity_id"] = "va 1" }), "processing_activity_id"},
 		"LDV without trace":   {audit.NewLDV(now, audit.Processing{Naam: "x", Start: now, Eind: now, Activiteit: "urn:a:b", Betrokkene: "v1.x", Dienst: "d"}), "trace_id"},
+		"receipt of nothing":  {audit.NewKwitantie(now, audit.Receipt{}), "kwitantie record"},
+		"receipt that denies": {edit("kwitantie", func(m map[string]any) { m["besluit"] = false }), "besluit"},
+		"receipt unsigned":    {edit("kwitantie", func(m map[string]any) { delete(m, "jws") }), "kwitantie record"},
+		"count of no fields":  {edit("kwitantie", func(m map[string]any) { delete(m, "veldenDigest") }), "kwitantie record"},
+		"outcome with a name": {edit("kwitantie", func(m map[string]any) { sub(m, "uitkomst")["persoon"] = "zag Jansen" }), "uitkomst"},
+		"fields in a receipt": {edit("kwitantie", func(m map[string]any) { m["velden"] = []any{"naam"} }), "kwitantie record"},
 		"afloop without end":  {audit.NewAfloop(now, audit.Outcome{Richting: audit.Incoming}), "uitkomst"},
 		"beheer without who":  {audit.NewBeheer(now, audit.Act{Handeling: "x"}), "door"},
 		"beheer with a bsn":   {audit.NewBeheer(now, audit.Act{Handeling: "x", Door: "systeem", Details: map[string]string{"wie": "999990019"}}), "wie"},

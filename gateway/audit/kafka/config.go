@@ -36,7 +36,8 @@ type Config struct {
 	// Brokers are addresses to begin with, host:port. Leave empty to use the embedded broker.
 	Brokers []string `yaml:"brokers"`
 
-	// TopicPrefix comes before the names of the topics: <prefix>.transactie, .adl, .ldv, .afloop, .beheer. Default grensloos.
+	// TopicPrefix comes before the names of the topics: <prefix>.transactie, .adl, .ldv, .afloop, .kwitantie,
+	// .beheer. Default grensloos.
 	TopicPrefix string `yaml:"topicPrefix"`
 
 	// Partitions of each topic, when it is made; it can't be changed afterwards. Default 3.

@@ -76,6 +76,7 @@ func exchange(at time.Time) (gateway.TransactionID, []audit.Record) {
 		audit.NewTransactie(at.Add(time.Millisecond), audit.Exchange{Transactie: id, Richting: audit.Incoming, Grant: grant, Trace: trace}),
 		audit.NewADL(at.Add(2*time.Millisecond), audit.Evaluation{Transactie: id, Trace: trace, Producent: borne, Rol: "inway", Vragen: []audit.EvaluationItem{item}}),
 		audit.NewLDV(at.Add(3*time.Millisecond), audit.Processing{Transactie: id, Trace: trace, Naam: "x", Start: at, Eind: at, Activiteit: "urn:x:y", Betrokkene: "v1.x", Dienst: "clientgegevens"}),
+		audit.NewKwitantie(at.Add(4*time.Millisecond), audit.Receipt{Transactie: id, Trace: trace, Grant: grant.Hash, Bron: borne, Dienst: grant.Service, JWS: "e30.e30.c2ln"}),
 		audit.NewAfloop(at.Add(10*time.Minute), audit.Outcome{Transactie: id, Richting: audit.Incoming, Status: 200, Uitkomst: audit.Beantwoord}),
 	}
 }
@@ -116,7 +117,7 @@ func TestWriteReadRestart(t *testing.T) {
 				t.Errorf("transaction %d (-want +got):\n%s", i, diff)
 			}
 		}
-		for s, n := range map[audit.Soort]int{audit.Transactie: 300, audit.ADL: 300, audit.LDV: 300, audit.Afloop: 300, audit.Beheer: 10} {
+		for s, n := range map[audit.Soort]int{audit.Transactie: 300, audit.ADL: 300, audit.LDV: 300, audit.Kwitantie: 300, audit.Afloop: 300, audit.Beheer: 10} {
 			got, err := r.All(ctx, s)
 			if err != nil || len(got) != n {
 				t.Errorf("All(%s) = %d records, %v; want %d, each once", s, len(got), err, n)

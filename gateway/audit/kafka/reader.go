@@ -55,9 +55,10 @@ func (r *Reader) Transaction(ctx context.Context, id gateway.TransactionID) ([]a
 		return nil, err
 	}
 	from, until := id.Time().Add(-skew), id.Time().Add(r.cfg.Window)
-	found := make([][]audit.Entry, 4)
+	kinds := slices.DeleteFunc(audit.Soorten(), func(s audit.Soort) bool { return s == audit.Beheer }) // acts have no transaction
+	found := make([][]audit.Entry, len(kinds))
 	g, ctx := errgroup.WithContext(ctx)
-	for i, s := range []audit.Soort{audit.Transactie, audit.ADL, audit.LDV, audit.Afloop} {
+	for i, s := range kinds {
 		g.Go(func() error {
 			n, err := r.partitions(ctx, s)
 			if err != nil {

@@ -22,8 +22,34 @@ type Gemeente struct {
 	Beeindigd int // ended benefits
 }
 
-// Borne has the figures of demo D01: 348 benefits at the start of the cooperation in 2013, 293 of them running now.
-var Borne = Gemeente{Naam: "Borne", Block: 0, Lopend: 293, Beeindigd: 55}
+// The gemeenten of the demo regions. Borne has the figures of demo D01: 348 benefits at the start of the cooperation in 2013, 293 of
+// them running now. Of the others the running ones are the clients of domain.md 5.3; one in ten more has ended.
+var (
+	Borne       = Gemeente{Naam: "Borne", Block: 0, Lopend: 293, Beeindigd: 55}
+	Hengelo     = Gemeente{Naam: "Hengelo", Block: 1, Lopend: 2140, Beeindigd: 214}
+	Haaksbergen = Gemeente{Naam: "Haaksbergen", Block: 2, Lopend: 320, Beeindigd: 32}
+
+	Alkmaar       = Gemeente{Naam: "Alkmaar", Block: 3, Lopend: 2930, Beeindigd: 293}
+	BergenNH      = Gemeente{Naam: "Bergen NH", Block: 4, Lopend: 270, Beeindigd: 27}
+	Castricum     = Gemeente{Naam: "Castricum", Block: 5, Lopend: 295, Beeindigd: 30}
+	Heerhugowaard = Gemeente{Naam: "Heerhugowaard", Block: 6, Lopend: 860, Beeindigd: 86}
+	Langedijk     = Gemeente{Naam: "Langedijk", Block: 7, Lopend: 400, Beeindigd: 40}
+	Heiloo        = Gemeente{Naam: "Heiloo", Block: 8, Lopend: 200, Beeindigd: 20}
+	Uitgeest      = Gemeente{Naam: "Uitgeest", Block: 9, Lopend: 125, Beeindigd: 13}
+)
+
+// Samen gives the residents of several gemeenten as one: what a gemeente has after a herindeling.
+func Samen(peildatum time.Time, gemeenten ...Gemeente) ([]Persoon, error) {
+	var all []Persoon
+	for _, g := range gemeenten {
+		personen, err := g.Personen(peildatum)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, personen...)
+	}
+	return all, nil
+}
 
 // Persoon is one synthetic resident with at most one benefit and at most one contact person.
 type Persoon struct {
@@ -101,7 +127,7 @@ func (g Gemeente) persoon(random *rand.Rand, bsn gateway.BSN, i int, peildatum t
 	if before, rest, found := strings.Cut(p.Achternaam, "|"); found {
 		p.Tussenvoegsel, p.Achternaam = before, rest
 	}
-	p.Email = fmt.Sprintf("bewoner%d@%s.example", g.Block*blockSize+i, strings.ToLower(g.Naam))
+	p.Email = fmt.Sprintf("bewoner%d@%s.example", g.Block*blockSize+i, strings.ToLower(strings.ReplaceAll(g.Naam, " ", "-")))
 	p.Uitkering = Uitkering{
 		Regeling:     pick(regelingen),
 		Ingangsdatum: day(peildatum.AddDate(0, -3-random.IntN(120), -random.IntN(28))),

@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"unique"
 )
 
@@ -81,6 +83,7 @@ type Pseudonym string
 type PseudonymKeys struct {
 	keys map[int][]byte
 	cur  int
+	over map[int]bool // versions that were taken over: only searched with
 }
 
 // NewPseudonymKeys takes keys of at least 32 bytes, by version from 1 up.
@@ -99,23 +102,62 @@ func NewPseudonymKeys(keys map[int][]byte) (PseudonymKeys, error) {
 	return k, nil
 }
 
+// With adds keys that were taken over from another peer (herindeling), by a version that no key has yet: searches span them, and new
+// pseudonyms go on using our own newest, whatever the versions.
+func (k PseudonymKeys) With(over map[int][]byte) (PseudonymKeys, error) {
+	out := PseudonymKeys{keys: maps.Clone(k.keys), cur: k.cur, over: maps.Clone(k.over)}
+	if out.over == nil {
+		out.over = map[int]bool{}
+	}
+	for version, key := range over {
+		if _, taken := out.keys[version]; taken || version < 1 || len(key) < 32 || k.cur == 0 {
+			return PseudonymKeys{}, Errorf(Invalid, "pseudonym key v%d, taken over: give a version that no key has, and at least 32 bytes", version)
+		}
+		out.keys[version], out.over[version] = slices.Clone(key), true
+	}
+	return out, nil
+}
+
 // Pseudonym is the pseudonym of b under the newest key. It panics without keys: a pseudonym under an empty key would be readable
 // by anyone.
 func (k PseudonymKeys) Pseudonym(b BSN) Pseudonym { return k.under(k.cur, b) }
 
-// All gives the pseudonyms of b under every live key, newest first: what a search must look for.
+// All gives the pseudonyms of b under every live key, newest first and those taken over last: what a search must look for.
 func (k PseudonymKeys) All(b BSN) []Pseudonym {
 	versions := make([]int, 0, len(k.keys))
 	for v := range k.keys {
 		versions = append(versions, v)
 	}
-	slices.Sort(versions)
-	slices.Reverse(versions)
+	slices.SortFunc(versions, func(a, b int) int {
+		if k.over[a] != k.over[b] {
+			if k.over[a] {
+				return 1
+			}
+			return -1
+		}
+		return b - a
+	})
 	all := make([]Pseudonym, len(versions))
 	for i, v := range versions {
 		all[i] = k.under(v, b)
 	}
 	return all
+}
+
+// Version is the version of the key that p was made under; 0 if p is no pseudonym.
+func (p Pseudonym) Version() int {
+	version, mac, ok := strings.Cut(strings.TrimPrefix(string(p), "v"), ".")
+	n, err := strconv.Atoi(version)
+	if !ok || err != nil || mac == "" || p[0] != 'v' {
+		return 0
+	}
+	return n
+}
+
+// Renumbered is p with another version of the same key: what a taken over pseudonym is called at the peer that took it over.
+func (p Pseudonym) Renumbered(version int) Pseudonym {
+	_, mac, _ := strings.Cut(string(p), ".")
+	return Pseudonym("v" + strconv.Itoa(version) + "." + mac)
 }
 
 func (k PseudonymKeys) under(version int, b BSN) Pseudonym {

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/grensloos/grensloos/gateway"
 )
 
@@ -162,5 +164,51 @@ func TestBeperk(t *testing.T) {
 	got := fmt.Sprint(a.Beperk(b))
 	if want := "map[uitkering:[loopt soort]]"; got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestKeysTakenOverAreSearchedAndNeverUsed(t *testing.T) {
+	key := func(c byte) []byte { return bytes.Repeat([]byte{c}, 32) }
+	own, err := gateway.NewPseudonymKeys(map[int][]byte{1: key(1), 2: key(2)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, err := gateway.NewPseudonymKeys(map[int][]byte{1: key(9)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := gateway.ParseBSN("999993653")
+	if err != nil {
+		t.Fatal(err)
+	}
+	with, err := own.With(map[int][]byte{3: key(9)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := append(own.All(b), old.Pseudonym(b).Renumbered(3))
+	if diff := cmp.Diff(want, with.All(b)); diff != "" {
+		t.Errorf("all (-want +got):\n%s", diff)
+	}
+	if with.Pseudonym(b) != own.Pseudonym(b) || with.Worker("a") != own.Worker("a") {
+		t.Error("a new pseudonym is made under a key that was taken over")
+	}
+	if got := len(own.All(b)); got != 2 {
+		t.Errorf("the keys of before changed: %d pseudonyms", got)
+	}
+	if got := old.Pseudonym(b).Renumbered(12).Version(); got != 12 {
+		t.Errorf("version: got %d, want 12", got)
+	}
+	for _, p := range []gateway.Pseudonym{"", "v", "v1", "v1.", "x1.abc", "1.abc", "v.abc"} {
+		if got := p.Version(); got != 0 {
+			t.Errorf("version of %q: got %d, want 0", p, got)
+		}
+	}
+	for name, over := range map[string]map[int][]byte{"a version in use": {2: key(9)}, "version 0": {0: key(9)}, "short": {3: key(9)[:31]}} {
+		if _, err := own.With(over); gateway.KindOf(err) != gateway.Invalid {
+			t.Errorf("%s: got %v, want an error of kind invalid", name, err)
+		}
+	}
+	if _, err := (gateway.PseudonymKeys{}).With(map[int][]byte{1: key(9)}); err == nil {
+		t.Error("no own key: want an error")
 	}
 }

@@ -397,7 +397,7 @@ func (p *peer) openInway(context.Context) (http.Handler, error) {
 		if service.URL == "" {
 			s.Handler = &clientgegevens.Handler{
 				Self: p.self, Tokens: tokens, Grants: p.manager, Transacties: h, Policy: p.policy, Toestemmingen: p.store,
-				Audit: p.journal, Pseudonyms: p.pseudonyms, Bron: p.source, DemoBSN: p.cfg.Demo,
+				Audit: p.journal, Sign: p.signer, Pseudonyms: p.pseudonyms, Bron: p.source, DemoBSN: p.cfg.Demo,
 				Timeout: p.cfg.Source.Timeout, Now: p.now, Log: p.log, Fault: stepFault(),
 			}
 		} else {

@@ -31,6 +31,8 @@ type antwoord struct {
 	DoelVersie int                   `json:"doelVersie"`
 	Geheim     bool                  `json:"geheim"`
 	Diensten   []dienstAntwoord      `json:"diensten"`
+
+	kwitantie string // for its header
 }
 
 type dienstAntwoord struct {
@@ -68,7 +70,7 @@ var (
 	bronFout        = reden{codeBronOnbereikbaar, "De bron van de gemeente gaf geen bruikbaar antwoord; probeer het later opnieuw."}
 )
 
-// beantwoord decides, reads what may be read, and gives the answer when both records of it are durable.
+// beantwoord decides, reads what may be read, and gives the answer when both records of it are durable and its kwitantie is signed.
 func (h *Handler) beantwoord(ctx context.Context, p *verzoek) (*antwoord, error) {
 	limit := h.Timeout
 	if limit <= 0 {
@@ -116,6 +118,10 @@ func (h *Handler) beantwoord(ctx context.Context, p *verzoek) (*antwoord, error)
 		return nil, gateway.Wrap(gateway.Unavailable, err, "audit: the record of this answer is not durable")
 	}
 	h.fault(StepAccounted)
+	if a.kwitantie, err = h.kwitantie(p, a, verstrekt); err != nil {
+		return nil, gateway.Wrap(gateway.Internal, err, "kwitantie")
+	}
+	h.fault(StepSigned)
 	return a, nil
 }
 

@@ -148,6 +148,9 @@ func (h *Handler) evaluatie(p *verzoek, b *besluit, in policies.Input, consentID
 	context := map[string]any{
 		"doel": props.Doel, "doelVersie": props.DoelVersie, "zaak": v.Zaak, "zaaktype": v.Zaaktype, "grant": p.grant.Hash,
 	}
+	if v.Grond != "" {
+		context["grond"] = v.Grond
+	}
 	if props.NamensCollege != "" {
 		context["namensCollege"] = props.NamensCollege
 	}

@@ -4,7 +4,7 @@
 //
 // The order of checks is that of the design, and no step sees what a later one needs: token, transaction, grant, verklaring (body
 // digest too), question, key and beslisattributen (first read), consents, decision, ADL record, the allowed columns (second read),
-// LDV record, answer.
+// LDV record, kwitantie, answer.
 //
 // Invariants a reviewer must keep: no value is read before its decision is on record; no byte of an answer leaves before the LDV
 // line is durable; doel, role, worker and organisation come from grant and verklaring, never from the body; all refusals that
@@ -27,6 +27,7 @@ import (
 	"github.com/grensloos/grensloos/gateway/accesstoken"
 	"github.com/grensloos/grensloos/gateway/audit"
 	"github.com/grensloos/grensloos/gateway/edge"
+	"github.com/grensloos/grensloos/gateway/jose"
 	"github.com/grensloos/grensloos/gateway/toestemming"
 	"github.com/grensloos/grensloos/gateway/verklaring"
 	"github.com/grensloos/grensloos/policies"
@@ -61,11 +62,12 @@ const (
 	StepRecorded  = "clientgegevens: decision recorded"   // the decision is on record, no value was read
 	StepRead      = "clientgegevens: values read"         // the values are read
 	StepAccounted = "clientgegevens: processing recorded" // the LDV line is on record, nothing has left
+	StepSigned    = "clientgegevens: kwitantie signed"    // nothing has left
 )
 
 // Steps lists them for tests.
 func Steps() []string {
-	return []string{StepAdmitted, StepDecided, StepRecorded, StepRead, StepAccounted}
+	return []string{StepAdmitted, StepDecided, StepRecorded, StepRead, StepAccounted, StepSigned}
 }
 
 func (h *Handler) fault(step string) {
@@ -99,6 +101,7 @@ type Handler struct {
 	Policy        *policies.Engine
 	Toestemmingen consents // read only when the purpose demands consent
 	Audit         audit.Log
+	Sign          func() *jose.Signer // the key of our group certificate of now: signs the kwitantie
 	Pseudonyms    gateway.PseudonymKeys
 	Bron          connectors.Source
 	DemoBSN       bool          // accept fictitious persons only: 999000000-999999999
@@ -148,6 +151,7 @@ func (h *Handler) zoek(w http.ResponseWriter, r *http.Request) {
 		h.fault(StepAdmitted)
 		var a *antwoord
 		if a, err = h.beantwoord(r.Context(), p); err == nil {
+			w.Header().Set(verklaring.KwitantieHeader, a.kwitantie)
 			edge.WriteJSON(w, r, http.StatusOK, a)
 			return
 		}

@@ -74,7 +74,7 @@ func TestRecordsOfAnAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	pseudonym := string(w.h.Pseudonyms.Pseudonym(bsn))
-	if q.Resource.Type != "persoon" || q.Resource.ID != pseudonym || q.Resource.Properties["geheimhouding"] != true || q.Context["doel"] != "pw-reintegratie" || q.Context["zaak"] != "Z-1" {
+	if q.Resource.Type != "persoon" || q.Resource.ID != pseudonym || q.Resource.Properties["geheimhouding"] != true || q.Context["doel"] != "pw-reintegratie" || q.Context["zaak"] != "Z-1" || q.Context["grond"] != "zaak" {
 		t.Errorf("ADL question: got %+v", q)
 	}
 	var ldv struct {
@@ -122,6 +122,7 @@ func TestStepsInOrder(t *testing.T) {
 		{clientgegevens.StepRecorded, 1, 0, 1},
 		{clientgegevens.StepRead, 1, 0, 4},
 		{clientgegevens.StepAccounted, 1, 1, 4},
+		{clientgegevens.StepSigned, 1, 1, 4},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("steps: -want +got\n%s", diff)

@@ -84,7 +84,7 @@ func nieuw(t *testing.T) *wereld {
 	}, func() time.Time { return nu })
 	w.h = &clientgegevens.Handler{
 		Self: gateway.Peer{ID: borne, Name: "Borne"}, Tokens: tokens, Grants: w, Transacties: w, Policy: engine(), Toestemmingen: w.register,
-		Audit: w.log, Pseudonyms: keys, Bron: w.bron, Now: func() time.Time { return nu }, Timeout: 5 * time.Second,
+		Audit: w.log, Sign: func() *jose.Signer { return w.gemeente }, Pseudonyms: keys, Bron: w.bron, Now: func() time.Time { return nu }, Timeout: 5 * time.Second,
 		Log: slog.New(slog.NewTextHandler(w.operator, nil)),
 	}
 	w.onderzoek = w.grant("pw-reintegratie", borne)
@@ -206,7 +206,7 @@ func (w *wereld) doe(v verzoek) *httptest.ResponseRecorder {
 	}
 	statement := verklaring.Verklaring{
 		Issuer: uwi, Audience: borne, Subject: "m1.worker", NamensCollege: v.grant.Properties.NamensCollege, GrantHash: v.grant.Hash,
-		Doel: v.grant.Properties.Doel, DoelDigest: v.grant.Properties.DoelDigest, Zaak: "Z-1", Zaaktype: v.zaaktype,
+		Doel: v.grant.Properties.Doel, DoelDigest: v.grant.Properties.DoelDigest, Zaak: "Z-1", Zaaktype: v.zaaktype, Grond: gateway.GrondZaak,
 		Rollen: []string{"klantmanager"}, Transactie: v.id, IssuedAt: nu, Expires: nu.Add(30 * time.Second), Method: http.MethodPost,
 		Target: v.path, BodyDigest: verklaring.Digest([]byte(v.signedBody)),
 	}

@@ -39,8 +39,7 @@ func (s *Store) Geef(ctx context.Context, t toestemming.Toestemming) error {
 		if err != nil {
 			return err
 		}
-		if there.Betrokkene == t.Betrokkene && there.Soort == t.Soort && there.Doel == t.Doel && there.Ontvanger == t.Ontvanger &&
-			unixMilli(there.Gegeven) == unixMilli(t.Gegeven) {
+		if there.IsSame(t) {
 			return nil
 		}
 		return gateway.Errorf(gateway.Conflict, "toestemming %s: this id belongs to another consent", t.ID)

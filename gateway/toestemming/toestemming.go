@@ -144,6 +144,32 @@ func (t *Toestemming) Bevestig(now time.Time) {
 	}
 }
 
+// IsSame reports whether u is the same consent as t, whatever became of it since: one act of one person.
+func (t Toestemming) IsSame(u Toestemming) bool {
+	return t.ID == u.ID && t.Betrokkene == u.Betrokkene && t.Soort == u.Soort && t.Doel == u.Doel && t.DoelVersie == u.DoelVersie &&
+		t.Ontvanger == u.Ontvanger && t.Gegeven.UnixMilli() == u.Gegeven.UnixMilli()
+}
+
+// Merge is t with what another register knows of the same consent: the first moment of a withdrawal and of a confirmation counts.
+func (t Toestemming) Merge(u Toestemming) Toestemming {
+	if !u.BevestigdOp.IsZero() {
+		t.Bevestig(u.BevestigdOp)
+		t.BevestigdOp = earliest(t.BevestigdOp, u.BevestigdOp)
+	}
+	if !u.Ingetrokken.IsZero() {
+		t.TrekIn(u.Ingetrokken)
+		t.Ingetrokken = earliest(t.Ingetrokken, u.Ingetrokken)
+	}
+	return t
+}
+
+func earliest(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
 // IsVoorlopig reports whether t opens nothing yet at now, because its beneficiary wrote it down and nobody confirmed it. A consent
 // without a registrar is voorlopig too.
 func (t Toestemming) IsVoorlopig(now time.Time) bool {

@@ -7,11 +7,15 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -23,6 +27,8 @@ import (
 	"github.com/grensloos/grensloos/gateway/audit"
 	"github.com/grensloos/grensloos/gateway/bevraging"
 	"github.com/grensloos/grensloos/gateway/edge"
+	"github.com/grensloos/grensloos/gateway/jose"
+	"github.com/grensloos/grensloos/gateway/verklaring"
 	"github.com/grensloos/grensloos/policies"
 )
 
@@ -81,6 +87,7 @@ type fakeOutway struct {
 	body   string
 	read   io.Reader // instead of body
 	err    error
+	change func(*verklaring.Kwitantie)
 	wait   bool                                        // until the context ends
 	each   func(*http.Request) (*http.Response, error) // instead of all that
 
@@ -104,11 +111,70 @@ func (f *fakeOutway) RoundTrip(r *http.Request) (*http.Response, error) {
 	if f.err != nil {
 		return nil, f.err
 	}
-	read := f.read
+	read, header := f.read, f.header.Clone()
 	if read == nil {
 		read = strings.NewReader(f.body)
+		if k := receipt(r, f.body, f.change); k != "" {
+			header.Set("Grensloos-Kwitantie", k)
+		}
 	}
-	return &http.Response{StatusCode: f.status, Header: f.header, Body: io.NopCloser(read), Request: r}, nil
+	return &http.Response{StatusCode: f.status, Header: header, Body: io.NopCloser(read), Request: r}, nil
+}
+
+// signer signs receipts; whose it is, is the outway's to look at.
+var signer = sync.OnceValue(func() *jose.Signer {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: now.AddDate(1, 0, 0)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		panic(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		panic(err)
+	}
+	return &jose.Signer{Key: key, Cert: cert}
+})
+
+// receipt is what a gemeente signs for an answer, after change; empty if the answer can't be read.
+func receipt(r *http.Request, body string, change func(*verklaring.Kwitantie)) string {
+	var in struct {
+		Transactie gateway.TransactionID
+		Doel       gateway.Doel
+		Diensten   []bevraging.DienstAntwoord
+	}
+	if json.Unmarshal([]byte(body), &in) != nil {
+		return ""
+	}
+	k := verklaring.Kwitantie{
+		Issuer: peerOf(r), Audience: uwi, Transactie: in.Transactie, GrantHash: gateway.GrantHash(r.Header.Get("Fsc-Grant-Hash")), Doel: in.Doel,
+		Besluit: true, Uitkomst: map[gateway.Dienst]string{}, IssuedAt: now,
+	}
+	velden := gateway.Velden{}
+	for _, d := range in.Diensten {
+		k.Uitkomst[d.Dienst] = string(d.Uitkomst)
+		k.Aantal += len(d.Rijen)
+		if len(d.Rijen) > 0 {
+			velden[d.Dienst] = slices.Collect(maps.Keys(d.Rijen[0].Waarden))
+		}
+	}
+	k.VeldenDigest, _ = verklaring.VeldenDigest(velden)
+	if change != nil {
+		change(&k)
+	}
+	compact, _ := verklaring.SignKwitantie(signer(), k) // a receipt that can't be made is no receipt
+	return compact
+}
+
+// peerOf is the gemeente that a request goes to: that of its grant.
+func peerOf(r *http.Request) gateway.PeerID {
+	if id, ok := strings.CutPrefix(r.Header.Get("Fsc-Grant-Hash"), grantHash+"-"); ok {
+		return gateway.PeerID(id)
+	}
+	return borne
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -191,7 +257,7 @@ func (f *fixture) answer(body string) bevraging.Antwoord {
 	if err := json.Unmarshal([]byte(raw), &a); err != nil {
 		f.t.Fatal(err)
 	}
-	if len(a.Gemeenten) != 1 || len(a.Gemeenten[0].Diensten) == 0 {
+	if len(a.Gemeenten) == 0 || len(a.Gemeenten[0].Diensten) == 0 {
 		f.t.Fatalf("an answer without a gemeente or a dienst: %s", raw)
 	}
 	return a

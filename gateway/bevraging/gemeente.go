@@ -34,6 +34,7 @@ const (
 	codeTransactieOnbekend = "transactie-onbekend"
 	codeTotaal             = "antwoorden-te-groot"
 	codeFout               = "fout-bij-lezen"
+	codeKwitantie          = "kwitantie-past-niet"
 )
 
 var teksten = map[string]string{
@@ -45,6 +46,7 @@ var teksten = map[string]string{
 	codeGeenAntwoord:         "De gemeente heeft geen bruikbaar antwoord gegeven.",
 	codeTotaal:               "De antwoorden van alle gemeenten samen zijn groter dan toegestaan; dit is niet gelezen.",
 	codeFout:                 "Het lezen van het antwoord is mislukt; de beheerder vindt het in het logboek.",
+	codeKwitantie:            "De gemeente heeft getekend voor iets anders dan zij heeft geantwoord; het antwoord is niet gebruikt.",
 	CodeDruk:                 "Er zijn te veel vragen tegelijk onderweg; deze is niet verstuurd.",
 	codeTransactieOnbekend:   "Het antwoord heeft geen transactienummer en is niet gebruikt.",
 	string(BronOnbereikbaar): "De gemeente heeft geantwoord, maar haar bron niet. Onbekend is of er gegevens zijn.",
@@ -88,8 +90,9 @@ func (h *Handler) stuur(ctx context.Context, q question, rest *atomic.Int64) (pa
 	case !edge.IsJSON(resp.Header.Get("Content-Type")):
 		part.alle(Onbereikbaar, reden(codeOnleesbaar))
 	default:
-		h.lezen(ctx, q, part, raw)
-		return part, false
+		if h.lezen(ctx, q, part, raw, resp.Header) {
+			return part, false
+		}
 	}
 	body.terug()
 	return part, false

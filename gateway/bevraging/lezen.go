@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"net/http"
 	"regexp"
 	"slices"
 	"time"
@@ -33,21 +34,29 @@ type verstrekking struct {
 const maxTekst = 500 // bytes of a reason's text, a source's name or a law
 
 // lezen reads an answer in full or not at all: one part that can't be right makes every dienst onbereikbaar, so that nobody reads
-// a half answer as a whole one.
-func (h *Handler) lezen(ctx context.Context, q question, part *GemeenteAntwoord, raw []byte) {
+// a half answer as a whole one. It reports whether the answer stands.
+func (h *Handler) lezen(ctx context.Context, q question, part *GemeenteAntwoord, raw []byte, header http.Header) bool {
 	var in verstrekking
 	if err := jose.Decode(raw, &in); err != nil {
 		h.log(ctx, "answer is not well formed", part, slog.Any("error", err))
 		part.alle(Onbereikbaar, reden(codeOnleesbaar))
-		return
+		return false
 	}
 	diensten, wrong := q.toets(in, part.Transactie)
 	if wrong != "" {
 		h.log(ctx, "answer contradicts itself or the question", part, slog.String("where", wrong))
 		part.alle(Onbereikbaar, reden(codeTegenstrijdig))
-		return
+		return false
 	}
-	part.Diensten, part.Geheim = diensten, *in.Geheim
+	whole := *part
+	whole.Diensten, whole.Geheim = diensten, *in.Geheim
+	if err := h.kwitantie(q, &whole, header); err != nil {
+		h.log(ctx, "answer is not what the gemeente signed for", part, slog.Any("error", err))
+		part.alle(Onbereikbaar, reden(codeKwitantie))
+		return false
+	}
+	*part = whole
+	return true
 }
 
 // toets holds an answer to the question: exactly the diensten that were asked, and of each every field either given in every row

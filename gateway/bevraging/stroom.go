@@ -88,13 +88,18 @@ func (u *uitvoer) stroom(media string, antwoorden <-chan genummerd) {
 	u.w.Header().Set("Content-Type", media)
 	u.w.Header().Set("X-Accel-Buffering", "no") // or a proxy gives it all at once
 	u.w.WriteHeader(http.StatusOK)
+	failed := false
 	write := func(event string, v any) {
+		if failed = failed || u.r.Context().Err() != nil; failed {
+			u.cancel() // nobody reads
+			return
+		}
 		raw, err := json.Marshal(v)
 		if err != nil {
 			u.cancel()
 			for range antwoorden { //nolint:revive // until all have ended
 			}
-			panic(http.ErrAbortHandler) // cut off, not ended as if it were whole
+			panic(http.ErrAbortHandler)
 		}
 		switch media {
 		case mediaSSE:
@@ -106,8 +111,8 @@ func (u *uitvoer) stroom(media string, antwoorden <-chan genummerd) {
 		if err == nil {
 			err = rc.Flush()
 		}
-		if err != nil && !errors.Is(err, http.ErrNotSupported) {
-			u.cancel() // nobody reads
+		if failed = err != nil && !errors.Is(err, http.ErrNotSupported); failed {
+			u.cancel()
 		}
 	}
 	if media == mediaSSE {
@@ -120,10 +125,9 @@ func (u *uitvoer) stroom(media string, antwoorden <-chan genummerd) {
 		u.slot.Volledig = u.slot.Volledig && part.volledig()
 		write("gemeente", part.GemeenteAntwoord)
 	}
-	if u.r.Context().Err() != nil {
-		panic(http.ErrAbortHandler)
+	if write("klaar", u.slot); failed {
+		panic(http.ErrAbortHandler) // cut off, not ended as if it were whole
 	}
-	write("klaar", u.slot)
 }
 
 // gevraagd lists whom the question goes to.

@@ -16,7 +16,7 @@ import (
 var (
 	base  = []string{"gateway", "gateway/jose", "gateway/edge"}
 	rules = []string{
-		"gateway/contract", "gateway/accesstoken", "gateway/verklaring", "gateway/audit", "gateway/toestemming",
+		"gateway/contract", "gateway/accesstoken", "gateway/verklaring", "gateway/audit", "gateway/toestemming", "gateway/terugmelding", "gateway/contactpersoon",
 		"gateway/gemeenten", "policies", "connectors", "certs",
 	}
 	server = slices.Concat(base, rules, []string{"schemas"})
@@ -28,20 +28,23 @@ var (
 		"gateway/jose": {"gateway"},
 		"gateway/edge": {"gateway", "gateway/jose"},
 
-		"gateway/contract":    {"gateway", "schemas", "gateway/jose"},
-		"gateway/accesstoken": {"gateway", "gateway/jose"},
-		"gateway/verklaring":  {"gateway", "gateway/jose"},
-		"gateway/audit":       {"gateway", "schemas"},
-		"gateway/toestemming": {"gateway"},
-		"gateway/gemeenten":   {"gateway"},
-		"policies":            {"gateway", "schemas"},
-		"connectors":          {"gateway", "schemas"},
-		"certs":               {"gateway"},
+		"gateway/contract":       {"gateway", "schemas", "gateway/jose"},
+		"gateway/accesstoken":    {"gateway", "gateway/jose"},
+		"gateway/verklaring":     {"gateway", "gateway/jose"},
+		"gateway/audit":          {"gateway", "schemas"},
+		"gateway/toestemming":    {"gateway"},
+		"gateway/terugmelding":   {"gateway"},
+		"gateway/contactpersoon": {"gateway"},
+		"gateway/gemeenten":      {"gateway"},
+		"policies":               {"gateway", "schemas"},
+		"connectors":             {"gateway", "schemas"},
+		"certs":                  {"gateway"},
 
 		"gateway/audit/journal":  {"gateway", "gateway/audit"},
 		"gateway/audit/kafka":    {"gateway", "gateway/audit"},
 		"gateway/store":          slices.Concat([]string{"gateway"}, rules),
 		"connectors/database":    {"gateway", "connectors", "schemas"},
+		"connectors/register":    {"gateway", "connectors", "gateway/contactpersoon"},
 		"connectors/conformance": {"gateway", "connectors"},
 
 		"gateway/manager":           server,
@@ -90,7 +93,7 @@ func TestImportsFollowTheTable(t *testing.T) {
 
 // The layers, so that the table itself cannot be widened against them without this test being changed too.
 func TestTableKeepsTheLayers(t *testing.T) {
-	adapters := []string{"gateway/audit/journal", "gateway/audit/kafka", "gateway/store", "connectors/database", "connectors/conformance"}
+	adapters := []string{"gateway/audit/journal", "gateway/audit/kafka", "gateway/store", "connectors/database", "connectors/register", "connectors/conformance"}
 	servers := []string{"gateway/manager", "gateway/inway", "gateway/outway", "gateway/bevraging", "gateway/beheer", "connectors/clientgegevens"}
 	for _, rule := range rules {
 		for _, other := range slices.Concat(rules, adapters, servers) {

@@ -21,7 +21,11 @@ var externalReference = []string{
 // ownProperties are the names of our extension (schemas/fsc-doelbinding.md).
 var ownProperties = []string{"doel", "doelVersie", "doelDigest", "velden", "namensCollege", "verwerkersovereenkomst"}
 
+// publicationProperties are the names of our extension in a publication grant.
+var publicationProperties = []string{"gemeentecode"}
+
 var (
+	codeForm   = regexp.MustCompile(`^[0-9]{4}$`)
 	doelForm   = regexp.MustCompile(`^[a-z][a-z0-9-]{1,63}$`)
 	naamForm   = regexp.MustCompile(`^[a-z][A-Za-z0-9-]{0,63}$`)
 	digestForm = regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`)
@@ -146,10 +150,28 @@ func checkNames(raw json.RawMessage, t gateway.GrantType, extra []string) error 
 			if t != gateway.ServiceConnection && t != gateway.DelegatedServiceConnection {
 				return gateway.Errorf(gateway.Invalid, "properties: %s: belongs in a connection grant", name)
 			}
+		case slices.Contains(publicationProperties, name):
+			if !publication(t) {
+				return gateway.Errorf(gateway.Invalid, "properties: %s: belongs in a publication grant", name)
+			}
+			if gemeentecode(raw) == "" {
+				return gateway.Errorf(gateway.Invalid, "properties.gemeentecode: give the four digits of table 33 as text, or leave it out")
+			}
 		case !slices.Contains(extra, name):
 			return gateway.Errorf(gateway.Invalid, "properties: a name that no extension of this group documents; this group knows %s",
-				strings.Join(append(slices.Clone(ownProperties), extra...), ", "))
+				strings.Join(slices.Concat(ownProperties, publicationProperties, extra), ", "))
 		}
 	}
 	return nil
+}
+
+// gemeentecode reads the code from the properties of a publication; empty when there is none, or no four digits.
+func gemeentecode(raw json.RawMessage) string {
+	var p struct {
+		Gemeentecode *string `json:"gemeentecode"`
+	}
+	if raw == nil || json.Unmarshal(raw, &p) != nil || p.Gemeentecode == nil || !codeForm.MatchString(*p.Gemeentecode) {
+		return ""
+	}
+	return *p.Gemeentecode
 }

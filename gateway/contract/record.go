@@ -115,16 +115,47 @@ type Detail struct {
 	Objection  string // why this peer can't accept it as it is; empty if it can
 }
 
-// KnownPeer is a peer that we negotiated with, as its certificate and its Fsc-Manager-Address said.
+// KnownPeer is another peer and where its manager is.
 type KnownPeer struct {
 	gateway.Peer
-	Address string // of its manager
+	Address      string    // of its manager
+	Announced    time.Time // when it last announced itself to us; zero if it did not
+	Gemeentecode string    // for which it says to answer; empty in what the peer itself told us
+	Origin       Origin    // who says so; empty in what the peer itself told us
+}
+
+// Origin says from whom we know a peer's address.
+type Origin string
+
+// The origins, the strongest first.
+const (
+	Configured Origin = "configuratie" // our own configuration
+	Told       Origin = "peer"         // the peer itself, over a connection with its certificate
+	Listed     Origin = "directory"    // a directory: a hint, since the certificate decides who answers there
+)
+
+// Listing is a published service as a directory lists it.
+type Listing struct {
+	Peer         KnownPeer // who offers it
+	Service      gateway.ServiceName
+	Protocol     string
+	Delegator    gateway.Peer    // for whom it is offered, if for another
+	Properties   json.RawMessage // of the publication grant; nil if it has none
+	Gemeentecode string          // from the properties
+	Directory    gateway.PeerID  // who lists it
+	Confirmed    bool            // the peer itself says so too
+}
+
+// Key names the service in a list: by peer, name, and for whom it is offered.
+func (l Listing) Key() string {
+	return string(l.Peer.ID) + " " + string(l.Service) + " " + string(l.Delegator.ID)
 }
 
 // PeerFilter selects known peers. IDs, when set, overrides the rest.
 type PeerFilter struct {
 	IDs       []gateway.PeerID
-	Name      string // contained in the name, in any case
+	Since     time.Time // leaves out who announced itself before this moment, and not since; IDs does not override it
+	Name      string    // contained in the name, in any case
 	After     gateway.PeerID
 	Ascending bool
 	Limit     int

@@ -30,6 +30,11 @@ var ontvangen = map[contract.SignatureType]string{
 // Propose makes a contract, accepts it and has it brought to every other party. door is the pseudonym of who does it. Group and Now
 // may be left out of n.
 func (m *Manager) Propose(ctx context.Context, n contract.NewContent, door string) (gateway.ContentHash, error) {
+	return m.propose(ctx, n, audit.Act{Handeling: "contract-voorgesteld", Door: door})
+}
+
+// propose makes, checks and signs a contract, and records act with its hash.
+func (m *Manager) propose(ctx context.Context, n contract.NewContent, act audit.Act) (gateway.ContentHash, error) {
 	now := m.o.Now()
 	if n.Group == "" {
 		n.Group = m.o.Rules.Group.ID
@@ -44,10 +49,10 @@ func (m *Manager) Propose(ctx context.Context, n contract.NewContent, door strin
 	if err := c.Validate(m.o.Rules, now); err != nil {
 		return "", err
 	}
-	if err := m.checkOwn(c); err != nil {
+	if err := m.checkOwn(ctx, c); err != nil {
 		return "", err
 	}
-	act := audit.Act{Handeling: "contract-voorgesteld", Door: door, Object: string(c.Hash())}
+	act.Object = string(c.Hash())
 	return c.Hash(), m.sign(ctx, c, contract.Accept, true, act)
 }
 
@@ -79,7 +84,7 @@ func (m *Manager) act(ctx context.Context, hash gateway.ContentHash, t contract.
 		if m.o.Now().After(c.NotAfter()) {
 			return gateway.Errorf(gateway.Conflict, "contract: its validity has ended; propose a new one")
 		}
-		if err := m.checkOwn(c); err != nil {
+		if err := m.checkOwn(ctx, c); err != nil {
 			return err
 		}
 	}
@@ -108,13 +113,17 @@ func (m *Manager) mayAct(c *contract.Content, rec contract.Record, t contract.Si
 
 // checkOwn checks what this peer must know before it puts its accept: it is a party, it can reach the others, and every purpose
 // means what this peer knows it to mean.
-func (m *Manager) checkOwn(c *contract.Content) error {
+func (m *Manager) checkOwn(ctx context.Context, c *contract.Content) error {
 	if !slices.Contains(c.Parties(), m.o.Self.ID) {
 		return gateway.Errorf(gateway.Invalid, "content.grants: no grant names this peer, %s", m.o.Self.ID)
 	}
 	for _, peer := range m.others(c) {
-		if m.o.Peers.Addresses[peer] == "" {
-			return gateway.Errorf(gateway.Invalid, "peer %s: the configuration has no address of its manager; add it to peers", peer)
+		addresses, err := m.o.Peers.addresses(ctx, peer)
+		if err != nil {
+			return err
+		}
+		if len(addresses) == 0 {
+			return gateway.Errorf(gateway.Invalid, "peer %s: the address of its manager is not known; wait until a directory lists it, or add it to peers", peer)
 		}
 	}
 	return m.checkGrants(c)
@@ -224,6 +233,7 @@ func (m *Manager) take(ctx context.Context, from caller, c *contract.Content, jw
 		return err
 	}
 	m.changed()
+	m.glance()
 	return nil
 }
 
@@ -351,7 +361,7 @@ func (m *Manager) Show(ctx context.Context, hash gateway.ContentHash) (contract.
 			d.Failed++
 		}
 	}
-	if err := m.checkOwn(c); err != nil {
+	if err := m.checkOwn(ctx, c); err != nil {
 		d.Objection = err.Error()
 	}
 	return d, nil

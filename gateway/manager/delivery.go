@@ -25,12 +25,17 @@ const (
 	atOnce = 16
 )
 
-// Run delivers signatures to the other peers and keeps what is remembered of contracts fresh, until ctx ends. What was not
-// delivered stays in the store for the next Run. It returns nil.
+// Run delivers signatures to the other peers, follows the directories, does what this peer does of its own accord (ownAccord), and
+// keeps what is remembered of contracts fresh, until ctx ends. What was not delivered stays in the store for the next Run. It
+// returns nil.
 func (m *Manager) Run(ctx context.Context) error {
 	var all sync.WaitGroup
 	defer all.Wait()
 	all.Go(func() { m.keepFresh(ctx) })
+	for id := range m.follows {
+		all.Go(func() { m.followDirectory(ctx, id) })
+	}
+	all.Go(func() { m.announceMove(ctx) })
 	slots := make(chan struct{}, atOnce)
 	for {
 		wait := m.deliverDue(ctx, &all, slots)
@@ -53,9 +58,11 @@ func (m *Manager) keepFresh(ctx context.Context) {
 		if _, err := m.renew(ctx, freshen); err != nil && ctx.Err() == nil {
 			m.o.Log.WarnContext(ctx, "contracts not read", slog.Any("error", err))
 		}
+		m.ownAccord(ctx)
 		select {
 		case <-ctx.Done():
 			return
+		case <-m.look:
 		case <-tick.C:
 		}
 	}

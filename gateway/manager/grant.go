@@ -27,6 +27,17 @@ type snapshot struct {
 	grants  map[gateway.GrantHash]standing
 	parsed  map[gateway.ContentHash]*contract.Content
 	certs   map[string]certificate // by thumbprint
+
+	published []published
+	names     map[gateway.PeerID]string // as the signing certificates say
+	parties   map[gateway.PeerID]bool   // who is named in a contract that all have accepted and nobody ended
+}
+
+// published is a publication grant of a contract that all have accepted and nobody ended.
+type published struct {
+	contract.Publication
+	until  time.Time
+	unsure error
 }
 
 // standing is a grant of a contract that all have accepted and nobody ended.
@@ -40,7 +51,8 @@ type standing struct {
 type certificate struct {
 	chain []*x509.Certificate
 	peer  gateway.PeerID // empty: it does not count
-	err   error          // set if that can't be known
+	name  string
+	err   error // set if that can't be known
 }
 
 // Grant returns a connection grant of a contract to which this peer is a party and that is valid at this moment; else NotFound.
@@ -155,7 +167,7 @@ func (m *Manager) weigh(chain []*x509.Certificate, now time.Time) certificate {
 	peer, err := m.o.VerifyChain(chain, now)
 	switch {
 	case err == nil:
-		return certificate{chain: chain, peer: peer.ID}
+		return certificate{chain: chain, peer: peer.ID, name: peer.Name}
 	case gateway.KindOf(err) == gateway.Unavailable:
 		return certificate{chain: chain, err: err}
 	}
@@ -169,6 +181,7 @@ func (m *Manager) read(ctx context.Context, old *snapshot, now time.Time) (*snap
 	}
 	snap := &snapshot{
 		grants: map[gateway.GrantHash]standing{}, parsed: map[gateway.ContentHash]*contract.Content{}, certs: map[string]certificate{},
+		names: map[gateway.PeerID]string{}, parties: map[gateway.PeerID]bool{},
 	}
 	for _, rec := range recs {
 		var c *contract.Content
@@ -217,6 +230,7 @@ func (s *snapshot) add(m *Manager, c *contract.Content, rec contract.Record, now
 		case cert.peer != sig.Peer:
 			continue
 		}
+		s.names[sig.Peer] = cert.name
 		if end := sig.Chain[0].NotAfter; end.Before(st.until) {
 			st.until = end
 		}
@@ -229,6 +243,12 @@ func (s *snapshot) add(m *Manager, c *contract.Content, rec contract.Record, now
 	for _, g := range c.ConnectionGrants() {
 		st.grant = g
 		s.grants[g.Hash] = st
+	}
+	for _, p := range c.Publications() {
+		s.published = append(s.published, published{p, st.until, st.unsure})
+	}
+	for _, peer := range c.Parties() {
+		s.parties[peer] = true
 	}
 }
 

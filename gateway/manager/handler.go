@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -63,6 +62,8 @@ func (m *Manager) Handler() http.Handler {
 	router.HandleFunc("/v1/token", m.postToken).Methods(http.MethodPost)
 	router.HandleFunc("/v1/peer", m.getPeer).Methods(http.MethodGet)
 	router.HandleFunc("/v1/peers", m.getPeers).Methods(http.MethodGet)
+	router.HandleFunc("/v1/services", m.getServices).Methods(http.MethodGet)
+	router.HandleFunc("/v1/announce", m.putAnnounce).Methods(http.MethodPut)
 	router.HandleFunc("/v1/.well-known/jwks.json", m.getKeys).Methods(http.MethodGet)
 	router.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		m.fail(w, r, gateway.Errorf(gateway.NotFound, "path: nothing here"))
@@ -114,7 +115,7 @@ func (m *Manager) postContract(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		err = m.take(r.Context(), callerOf(r), c, body.Signature, contract.Accept)
 	}
-	m.answerSignature(w, r, err)
+	m.answerSignature(w, r, contract.Accept, err)
 }
 
 func (m *Manager) putSignature(t contract.SignatureType) http.HandlerFunc {
@@ -126,39 +127,53 @@ func (m *Manager) putSignature(t contract.SignatureType) http.HandlerFunc {
 		if err == nil {
 			err = m.take(r.Context(), callerOf(r), c, body.Signature, t)
 		}
-		m.answerSignature(w, r, err)
+		m.answerSignature(w, r, t, err)
 	}
 }
 
-func (m *Manager) answerSignature(w http.ResponseWriter, r *http.Request, err error) {
+func (m *Manager) answerSignature(w http.ResponseWriter, r *http.Request, t contract.SignatureType, err error) {
 	if err != nil {
 		m.fail(w, r, err)
 		return
 	}
-	m.know(r.Context(), callerOf(r).peer, r.Header.Get(edge.HeaderManager))
+	if from := callerOf(r).peer; t == contract.Accept {
+		m.know(r.Context(), from, r.Header.Get(edge.HeaderManager))
+	} else {
+		m.forget(r.Context(), from.ID)
+	}
 	w.WriteHeader(http.StatusCreated)
 }
 
 // signatureOf reads header and body of a POST or PUT.
 func (m *Manager) signatureOf(w http.ResponseWriter, r *http.Request) (signatureBody, *contract.Content, error) {
 	var body signatureBody
-	badRequest := func(err error) error {
-		if gateway.CodeOf(err) != "" {
-			return err
-		}
-		return &gateway.Error{Kind: gateway.Invalid, Code: "GRENSLOOS_INVALID", Cause: err} // 400
-	}
-	if values := r.Header.Values(edge.HeaderManager); len(values) != 1 {
-		return body, nil, badRequest(gateway.Errorf(gateway.Invalid, "%s: send it once", edge.HeaderManager))
-	}
-	if err := checkAddress(r.Header.Get(edge.HeaderManager), m.o.Rules.Group); err != nil {
-		return body, nil, badRequest(gateway.Wrap(gateway.Invalid, err, edge.HeaderManager))
+	if err := m.addressIn(r); err != nil {
+		return body, nil, err
 	}
 	if err := edge.DecodeJSON(w, r, maxContractBody, &body); err != nil {
 		return body, nil, badRequest(err)
 	}
 	c, err := contract.ParseContent(body.Content)
 	return body, c, err
+}
+
+// badRequest is 400 where FSC Core has no code.
+func badRequest(err error) error {
+	if gateway.CodeOf(err) != "" {
+		return err
+	}
+	return &gateway.Error{Kind: gateway.Invalid, Code: "GRENSLOOS_INVALID", Cause: err}
+}
+
+// addressIn checks the Fsc-Manager-Address of a request.
+func (m *Manager) addressIn(r *http.Request) error {
+	if values := r.Header.Values(edge.HeaderManager); len(values) != 1 {
+		return badRequest(gateway.Errorf(gateway.Invalid, "%s: send it once", edge.HeaderManager))
+	}
+	if err := checkAddress(r.Header.Get(edge.HeaderManager), m.o.Rules.Group); err != nil {
+		return badRequest(gateway.Wrap(gateway.Invalid, err, edge.HeaderManager))
+	}
+	return nil
 }
 
 const (
@@ -284,93 +299,6 @@ func (m *Manager) getPeer(w http.ResponseWriter, r *http.Request) {
 	edge.WriteJSON(w, r, http.StatusOK, map[string]any{
 		"peer_id": m.o.Self.ID, "peer_name": m.o.Self.Name, "fsc_version": contract.Version, "enabled_extensions": map[string]string{},
 	})
-}
-
-type peerJSON struct {
-	ID      gateway.PeerID `json:"id"`
-	Name    string         `json:"name"`
-	Address string         `json:"manager_address"`
-}
-
-// getPeers lists the peers that this one negotiated with.
-func (m *Manager) getPeers(w http.ResponseWriter, r *http.Request) {
-	f, limit, err := peerFilter(r)
-	if err != nil {
-		m.fail(w, r, err)
-		return
-	}
-	all, err := m.o.Store.Peers(r.Context(), f)
-	if err != nil {
-		m.fail(w, r, err)
-		return
-	}
-	out := struct {
-		Peers      []peerJSON `json:"peers"`
-		Pagination pagination `json:"pagination"`
-	}{Peers: []peerJSON{}}
-	for i, p := range all {
-		if limit > 0 && i == limit {
-			out.Pagination.NextCursor = cursor(string(all[i-1].ID))
-			break
-		}
-		if own := m.o.Peers.Addresses[p.ID]; own != "" {
-			p.Address = own
-		}
-		out.Peers = append(out.Peers, peerJSON{ID: p.ID, Name: p.Name, Address: p.Address})
-	}
-	edge.WriteJSON(w, r, http.StatusOK, out)
-}
-
-// peerFilter asks for one more than the page, to know whether there is a next; limit is zero when ids are asked for.
-func peerFilter(r *http.Request) (f contract.PeerFilter, limit int, err error) {
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return f, 0, gateway.Errorf(gateway.Invalid, "query: not well formed")
-	}
-	if list := query.Get("peer_id"); list != "" {
-		for id := range strings.SplitSeq(list, ",") {
-			peer, err := gateway.ParsePeerID(id)
-			if err != nil || len(f.IDs) == maxHashes {
-				return f, 0, gateway.Errorf(gateway.Invalid, "peer_id: give 1 to %d OINs with commas between", maxHashes)
-			}
-			if !slices.Contains(f.IDs, peer) {
-				f.IDs = append(f.IDs, peer)
-			}
-		}
-		return f, 0, nil
-	}
-	if f.Ascending, limit, err = paging(query); err != nil {
-		return f, 0, err
-	}
-	f.Limit = limit + 1
-	if f.Name = query.Get("peer_name"); len(f.Name) > 200 {
-		return f, 0, gateway.Errorf(gateway.Invalid, "peer_name: at most 200 bytes")
-	}
-	if c := query.Get("cursor"); c != "" {
-		id, err := uncursor(c)
-		if err != nil {
-			return f, 0, errCursor
-		}
-		if f.After, err = gateway.ParsePeerID(id); err != nil {
-			return f, 0, errCursor
-		}
-	}
-	return f, limit, nil
-}
-
-// know keeps name and address of a peer that we deal with. It is for lists only: calls go to the configured address.
-func (m *Manager) know(ctx context.Context, peer gateway.Peer, address string) {
-	p := contract.KnownPeer{Peer: peer, Address: address}
-	m.known.Lock()
-	defer m.known.Unlock()
-	if m.written[peer.ID] == p {
-		return
-	}
-	if err := m.o.Store.PutPeer(ctx, p, m.o.Now()); err != nil {
-		m.o.Log.WarnContext(ctx, "peer not written", slog.String("peer", string(peer.ID)), slog.Any("error", err))
-		return
-	}
-	m.written[peer.ID] = p
 }
 
 // getKeys publishes the certificates that this peer's signatures and tokens are made with, those of before included as long as a

@@ -67,6 +67,18 @@ type Options struct {
 	// grant of a contract before this peer proposes or accepts it.
 	CheckProperties func(gateway.Grant) error
 
+	// Directories are the peers whose list of peers and services is followed, and to which this peer announces itself. Their
+	// addresses stand in Peers.Addresses.
+	Directories []gateway.PeerID
+	// DirectoryEvery is how often they are read. Zero: DefaultDirectoryEvery.
+	DirectoryEvery time.Duration
+	// AcceptPublications makes this peer, as a directory, accept the publication of a service by a peer that announced itself.
+	AcceptPublications bool
+	// Configured are the peers that the configuration names. What it says of them wins over what a directory says.
+	Configured []contract.KnownPeer
+	// RenewBefore is how long before its end a contract that this peer needs is proposed anew. Zero: never.
+	RenewBefore time.Duration
+
 	// Services that this peer offers, with the address of the inway that does (https://host:port). Empty: none.
 	Services map[gateway.ServiceName]string
 	// TokenTTL is how long a token lives, at most MaxTokenTTL. Zero: DefaultTokenTTL.
@@ -83,6 +95,7 @@ type keeper interface {
 	contractStore
 	deliveryStore
 	peerStore
+	directoryStore
 }
 
 type contractStore interface {
@@ -102,7 +115,16 @@ type deliveryStore interface {
 	FailedDeliveries(context.Context) (map[gateway.ContentHash]int, error)
 }
 
+type directoryStore interface {
+	Directory(context.Context, gateway.PeerID) ([]contract.KnownPeer, []contract.Listing, error)
+	PutDirectory(context.Context, gateway.PeerID, []contract.KnownPeer, []contract.Listing) error
+	Left(context.Context) (time.Time, error)
+	SetLeft(context.Context, time.Time) error
+}
+
 type peerStore interface {
+	Announce(context.Context, contract.KnownPeer, time.Time) error
+	DropPeer(context.Context, gateway.PeerID) error
 	PutPeer(context.Context, contract.KnownPeer, time.Time) error
 	Peers(context.Context, contract.PeerFilter) ([]contract.KnownPeer, error)
 }
@@ -116,6 +138,15 @@ type Manager struct {
 	refresh sync.Mutex    // one reader of the store for snap
 
 	wake chan struct{} // tells Run that a delivery is due
+	look chan struct{} // tells Run that a contract, or who we know, changed
+
+	follows map[gateway.PeerID]*follow // by directory; never changed
+
+	acceptable atomic.Bool // somebody announced itself since publications were last looked at
+
+	resigned string    // thumbprint of the certificate under which everything stands; used by Run alone
+	looked   int64     // changes of the store when publications were last looked at; used by Run alone
+	renewed  time.Time // when contracts that end soon were last looked at; used by Run alone
 
 	known   sync.Mutex
 	written map[gateway.PeerID]contract.KnownPeer // what was last written of a peer; guarded by known
@@ -129,6 +160,8 @@ func New(o Options) (*Manager, error) {
 		return nil, gateway.Errorf(gateway.Invalid, "manager: Store, Peers, PeerOf, VerifyChain, Signer, Audit, CheckProperties, Now and Log are required")
 	case o.TokenTTL < 0 || o.TokenTTL > MaxTokenTTL:
 		return nil, gateway.Errorf(gateway.Invalid, "manager.tokenTTL: give at most %v", MaxTokenTTL)
+	case o.DirectoryEvery < 0 || o.RenewBefore < 0:
+		return nil, gateway.Errorf(gateway.Invalid, "manager.directory.ververs, manager.vernieuwDagen: not negative")
 	case o.RetryStart < 0 || o.RetryStart > MaxRetry:
 		return nil, gateway.Errorf(gateway.Invalid, "manager.retryStart: give at most %v", MaxRetry)
 	}
@@ -149,7 +182,23 @@ func New(o Options) (*Manager, error) {
 	if o.RetryStart == 0 {
 		o.RetryStart = DefaultRetryStart
 	}
-	return &Manager{o: o, wake: make(chan struct{}, 1), written: map[gateway.PeerID]contract.KnownPeer{}}, nil
+	if o.DirectoryEvery == 0 {
+		o.DirectoryEvery = DefaultDirectoryEvery
+	}
+	m := &Manager{
+		o: o, wake: make(chan struct{}, 1), look: make(chan struct{}, 1), written: map[gateway.PeerID]contract.KnownPeer{},
+		follows: map[gateway.PeerID]*follow{},
+	}
+	for _, id := range o.Directories {
+		if id == o.Self.ID {
+			continue // our own list needs no following
+		}
+		if o.Peers.Addresses[id] == "" {
+			return nil, gateway.Errorf(gateway.Invalid, "directories: peer %s has no address", id)
+		}
+		m.follows[id] = &follow{state: contract.DirectoryState{ID: id, Address: o.Peers.Addresses[id]}, confirms: map[string]attempt{}}
+	}
+	return m, nil
 }
 
 // checkAddress accepts https://host:port on a port of the group, and nothing beside it (FSC Core, Fsc-Manager-Address; aud).
@@ -167,6 +216,14 @@ func checkAddress(address string, group gateway.GroupRules) error {
 
 // changed drops what was remembered of contracts: called after every write, so that the next question is answered from it.
 func (m *Manager) changed() { m.changes.Add(1) }
+
+// glance tells Run to look at contracts and peers now.
+func (m *Manager) glance() {
+	select {
+	case m.look <- struct{}{}:
+	default:
+	}
+}
 
 // nudge tells Run to look at the deliveries now.
 func (m *Manager) nudge() {

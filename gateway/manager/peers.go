@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -29,8 +30,10 @@ const (
 // Peers are the managers of the other peers: where they are and which certificates they sign with. Make it with its fields; use it
 // by pointer.
 type Peers struct {
-	// Addresses are the managers by peer: https://host:port. They come from the configuration until there is a directory.
+	// Addresses are the managers by peer, https://host:port, that the configuration gives. They win over what Book knows.
 	Addresses map[gateway.PeerID]string
+	// Book knows where the other managers may be: gateway/store, from what peers and directories told. Nil: nobody else is known.
+	Book addressBook
 	// Own is this manager's address, sent along as Fsc-Manager-Address.
 	Own string
 	// Transport calls one peer over mTLS and reaches nobody else: certs.Transport.To.
@@ -42,6 +45,12 @@ type Peers struct {
 	flight singleflight.Group
 	mu     sync.Mutex
 	keys   map[gateway.PeerID]keySet // guarded by mu
+	good   map[gateway.PeerID]string // the address that last answered; guarded by mu
+}
+
+// addressBook is where peers may be. An address is a hint: Transport lets nobody but the peer itself answer.
+type addressBook interface {
+	PeerAddresses(context.Context, gateway.PeerID) ([]string, error)
 }
 
 type keySet struct {
@@ -120,21 +129,71 @@ func (p *Peers) fetchKeys(ctx context.Context, peer gateway.PeerID) (keySet, err
 	return set, nil
 }
 
-// call asks another manager. The error is of kind Unavailable, unless the peer is not in the configuration (Invalid) or turns out
-// to be another (Denied).
+// addresses are where the manager of a peer may be, in the order in which to try: the configured one alone, or the one that last
+// answered and then what Book knows.
+func (p *Peers) addresses(ctx context.Context, peer gateway.PeerID) ([]string, error) {
+	if configured := p.Addresses[peer]; configured != "" {
+		return []string{configured}, nil
+	}
+	if p.Book == nil {
+		return nil, nil
+	}
+	known, err := p.Book.PeerAddresses(ctx, peer)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	good := p.good[peer]
+	p.mu.Unlock()
+	var all []string
+	if slices.Contains(known, good) {
+		all = append(all, good)
+	}
+	for _, address := range known {
+		if !slices.Contains(all, address) {
+			all = append(all, address)
+		}
+	}
+	return all, nil
+}
+
+// call asks another manager, at each of its addresses until one answers. The error is of kind Unavailable, or Denied if who
+// answers turns out to be another.
 func (p *Peers) call(ctx context.Context, peer gateway.PeerID, method, path, contentType string, body []byte) (int, []byte, error) {
-	base, ok := p.Addresses[peer]
-	if !ok {
-		return 0, nil, gateway.Errorf(gateway.Invalid, "peer %s: the configuration has no address of its manager; add it to peers", peer)
+	all, err := p.addresses(ctx, peer)
+	if err != nil {
+		return 0, nil, err
+	}
+	if len(all) == 0 {
+		return 0, nil, gateway.Errorf(gateway.Unavailable, "peer %s: the address of its manager is not known; no directory lists it, and it is not in peers", peer)
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	for _, base := range all {
+		var status int
+		var answer []byte
+		if status, answer, err = p.callAt(ctx, base, peer, method, path, contentType, body); err == nil {
+			p.mu.Lock()
+			if p.good == nil {
+				p.good = map[gateway.PeerID]string{}
+			}
+			p.good[peer] = base
+			p.mu.Unlock()
+			return status, answer, nil
+		}
+	}
+	return 0, nil, err
+}
+
+func (p *Peers) callAt(ctx context.Context, base string, peer gateway.PeerID, method, path, contentType string, body []byte) (int, []byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(base, "/")+path, bytes.NewReader(body))
 	if err != nil {
 		return 0, nil, gateway.Wrap(gateway.Invalid, err, "address of the manager of peer "+string(peer))
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", contentType)
+	}
+	if method != http.MethodGet {
 		req.Header.Set(edge.HeaderManager, p.Own)
 	}
 	req.Header.Set("Accept", "application/json")

@@ -40,12 +40,15 @@ func (s *Store) Peers(ctx context.Context, f contract.PeerFilter) ([]contract.Kn
 			where, args = where+` AND id `+than+` ?`, append(args, string(f.After))
 		}
 	}
+	if !f.Since.IsZero() {
+		where, args = where+` AND (announced_at = 0 OR announced_at >= ?)`, append(args, unixMilli(f.Since))
+	}
 	limit := f.Limit
 	if len(f.IDs) > 0 {
 		limit = len(f.IDs)
 	}
 	where += fmt.Sprintf(` ORDER BY id %s LIMIT %d`, order, limit)
-	rows, err := s.read.QueryContext(ctx, `SELECT id, name, address FROM peers `+where, args...) //nolint:gosec // G202: where holds literals and marks
+	rows, err := s.read.QueryContext(ctx, `SELECT id, name, address, announced_at FROM peers `+where, args...) //nolint:gosec // G202: where holds literals and marks
 	if err != nil {
 		return nil, unavailable(err, "peers")
 	}
@@ -53,9 +56,11 @@ func (s *Store) Peers(ctx context.Context, f contract.PeerFilter) ([]contract.Kn
 	var all []contract.KnownPeer
 	for rows.Next() {
 		var p contract.KnownPeer
-		if err := rows.Scan((*string)(&p.ID), &p.Name, &p.Address); err != nil {
+		var announced int64
+		if err := rows.Scan((*string)(&p.ID), &p.Name, &p.Address, &announced); err != nil {
 			return nil, unavailable(err, "peers")
 		}
+		p.Announced = fromMilli(announced)
 		all = append(all, p)
 	}
 	return all, unavailable(rows.Err(), "peers")

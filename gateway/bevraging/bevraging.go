@@ -70,9 +70,9 @@ type Handler struct {
 	Now        func() time.Time      // default time.Now
 	Log        *slog.Logger          // for the operator; gets no question and no answer
 
-	// Indeling, if set, gives the code of the gemeente that today has the data of the one with this code on a day (herindeling).
-	// ok is false when there was no such gemeente on that day.
-	Indeling func(code string, op time.Time) (nu string, ok bool)
+	// Indeling, if set, gives the code of the gemeente that today has the data of the one with this code on a day (herindeling), of
+	// those that bekend knows. ok is false when there was no such gemeente on that day, or none is known.
+	Indeling func(code string, op time.Time, bekend func(code string) bool) (nu string, ok bool)
 
 	once   sync.Once
 	sloten *sloten

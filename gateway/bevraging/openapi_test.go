@@ -91,6 +91,7 @@ func TestTheDocumentAllowsNoEmptyAnswer(t *testing.T) {
 	f := newFixture(t)
 	f.outway.body = beantwoord
 	_, good := f.ask(question)
+	why := map[string]any{"code": "x", "tekst": "x"}
 	schema := f.schema("Antwoord")
 	if err := validate(schema, good); err != nil {
 		t.Fatal(err)
@@ -103,6 +104,8 @@ func TestTheDocumentAllowsNoEmptyAnswer(t *testing.T) {
 		"other outcome with rows": func(d map[string]any) { d["uitkomst"] = "geen-gegevens" },
 		"unreachable, no reason":  func(d map[string]any) { d["uitkomst"], d["rijen"] = "onbereikbaar", []any{} },
 		"outcome of its own":      func(d map[string]any) { d["uitkomst"], d["rijen"] = "leeg", []any{} },
+		"whole, but withheld":     func(d map[string]any) { d["onthouden"] = []any{map[string]any{"velden": []any{"soort"}, "reden": why}} },
+		"whole, but unreachable":  func(d map[string]any) { d["uitkomst"], d["rijen"], d["reden"] = "onbereikbaar", []any{}, why },
 	} {
 		var a map[string]any
 		if err := json.NewDecoder(bytes.NewReader([]byte(good))).Decode(&a); err != nil {
@@ -116,6 +119,57 @@ func TestTheDocumentAllowsNoEmptyAnswer(t *testing.T) {
 		if validate(schema, string(raw)) == nil {
 			t.Errorf("%s: valid, want an error", name)
 		}
+	}
+	for name, changed := range map[string]string{
+		"no gemeenten":             good[:strings.Index(good, `"gemeenten":[`)] + `"gemeenten":[]}`,
+		"all known, yet not whole": strings.Replace(good, `"volledig":true`, `"volledig":false`, 1),
+		"not said":                 strings.Replace(good, `"volledig":true,`, ``, 1),
+		"answer nobody recorded":   strings.Replace(good, `"transactie":"`+transact+`",`, ``, 1),
+		"no ground":                strings.Replace(good, `"grond":"zaak",`, ``, 1),
+	} {
+		if changed == good || validate(schema, changed) == nil {
+			t.Errorf("%s: valid, want an error: %s", name, changed)
+		}
+	}
+}
+
+// Every piece of a stream has its schema, and no gemeente can be read as the end.
+func TestStreamsFollowTheDocument(t *testing.T) {
+	f := newRegion(t, 3, func(r *http.Request, i int) (*http.Response, error) {
+		if i == 1 {
+			return nil, http.ErrHandlerTimeout
+		}
+		return good(r)
+	})
+	f.grants.all = f.grants.all[:2]
+	w := newClocked()
+	f.stream(t.Context(), w, "application/x-ndjson", named(1, 2, 3))
+	regel, gemeente, slot := f.schema("Regel"), f.schema("Gemeente"), f.schema("Slot")
+	for i, line := range w.lines {
+		_, line, _ = strings.Cut(line, " ")
+		last := i == len(w.lines)-1
+		if err := validate(regel, line); err != nil {
+			t.Errorf("line %d: %v\n%s", i, err, line)
+		}
+		if (validate(slot, line) == nil) != last || (validate(gemeente, line) == nil) == last {
+			t.Errorf("line %d of %d: can't tell a gemeente from the end: %s", i, len(w.lines), line)
+		}
+	}
+	w = newClocked()
+	f.stream(t.Context(), w, "text/event-stream", named(1, 2, 3))
+	for i, piece := range w.lines {
+		_, piece, _ = strings.Cut(piece, "event: ")
+		event, data, _ := strings.Cut(piece, "\ndata: ")
+		schema := map[string]string{"gevraagd": "Gevraagd", "gemeente": "Gemeente", "klaar": "Slot"}[event]
+		if !strings.HasSuffix(data, "\n\n") || strings.Count(data, "\n") != 2 {
+			t.Errorf("event %d is not one: %q", i, piece)
+		}
+		if err := validate(f.schema(schema), data); err != nil {
+			t.Errorf("event %d %s: %v", i, event, err)
+		}
+	}
+	if len(w.lines) != 5 {
+		t.Errorf("got %d events, want gevraagd, 3 gemeenten and klaar", len(w.lines))
 	}
 }
 

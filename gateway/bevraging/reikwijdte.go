@@ -90,7 +90,7 @@ func (h *Handler) gemeenten(in invoer, entry policies.Entry, op time.Time, bad *
 	}
 	var all []gevraagde
 	for _, naam := range in.Gemeenten {
-		g, ok := h.vind(naam.Gemeente, known, op, bad)
+		g, ok := h.vind(naam.Gemeente, known, op, in.Peildatum != "", bad)
 		if !ok {
 			continue
 		}
@@ -117,19 +117,21 @@ func (h *Handler) gemeenten(in invoer, entry policies.Entry, op time.Time, bad *
 }
 
 // vind finds a gemeente by its code (0147, 147 or GM0147) as it was at a moment, or by its OIN.
-func (h *Handler) vind(naam string, known []Gemeente, op time.Time, bad *problems) (gevraagde, bool) {
+func (h *Handler) vind(naam string, known []Gemeente, op time.Time, gedateerd bool, bad *problems) (gevraagde, bool) {
 	var als []string
 	code := strings.TrimPrefix(naam, "GM")
 	if len(code) < 4 {
 		code = strings.Repeat("0", 4-len(code)) + code
 	}
 	if h.Indeling != nil && len(code) == 4 {
-		nu, ok := h.Indeling(code, op)
-		if !ok {
+		nu, ok := h.Indeling(code, op, func(c string) bool {
+			return slices.ContainsFunc(known, func(g Gemeente) bool { return g.Code == c })
+		})
+		switch {
+		case !ok && gedateerd: // without a day, a code that a peer has today will do
 			bad.add("gemeenten", "onbekende gemeentecode op deze dag; geef de code van vandaag, of de peildatum waarop zij bestond")
 			return gevraagde{}, false
-		}
-		if nu != code {
+		case ok && nu != code:
 			als, code = []string{code}, nu
 		}
 	}

@@ -347,11 +347,11 @@ func TestReach(t *testing.T) {
 		},
 		"merged since": {
 			func(f *fixture) {
-				f.handler.Indeling = func(code string, op time.Time) (string, bool) {
+				f.handler.Indeling = func(code string, op time.Time, bekend func(string) bool) (string, bool) {
 					switch {
 					case code != "0008" && code != "0009":
 						return code, true
-					case op.Equal(time.Date(2021, 6, 1, 0, 0, 0, 0, time.UTC)):
+					case op.Equal(time.Date(2021, 6, 1, 0, 0, 0, 0, time.UTC)) && bekend("0001") && !bekend(code):
 						return "0001", true
 					}
 					return "", false
@@ -400,7 +400,7 @@ func TestReach(t *testing.T) {
 		f := newRegion(t, 3, func(r *http.Request, _ int) (*http.Response, error) { return good(r) })
 		contact(f, 1, 2, 3)
 		f.handler.Config.MaxGemeenten = 2
-		f.handler.Indeling = func(string, time.Time) (string, bool) { return "", false }
+		f.handler.Indeling = func(string, time.Time, func(string) bool) (string, bool) { return "", false }
 		if status, answer := f.ask(body); status != 400 || !strings.Contains(answer, `"naam":"gemeenten"`) || len(f.outway.sent) != 0 {
 			t.Errorf("%s: got %d %s", name, status, answer)
 		}

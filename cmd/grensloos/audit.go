@@ -24,9 +24,9 @@ func auditCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "audit",
 		Short: "Read what was recorded",
-		RunE:  func(*cobra.Command, []string) error { return usage("give show") },
+		RunE:  func(*cobra.Command, []string) error { return usage("give show or tail") },
 	}
-	cmd.AddCommand(auditShowCommand())
+	cmd.AddCommand(auditShowCommand(), auditTailCommand())
 	return usageFlags(cmd)
 }
 

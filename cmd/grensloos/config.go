@@ -11,8 +11,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/goccy/go-yaml"
-
 	"github.com/grensloos/grensloos/certs"
 	"github.com/grensloos/grensloos/connectors/database"
 	"github.com/grensloos/grensloos/gateway"
@@ -46,6 +44,9 @@ type Config struct {
 	Outway    ListenerConfig `yaml:"outway"`
 	Bevraging ListenerConfig `yaml:"bevraging"`
 	Beheer    ListenerConfig `yaml:"beheer"`
+	// Monitoring is where health, readiness and metrics are given, on our own network, without a JWT: nothing there is about
+	// anybody. Empty: nowhere.
+	Monitoring ListenerConfig `yaml:"bewaking"`
 	// Peers are the other peers of the group and where their managers listen, as long as there is no directory.
 	Peers []NeighbourConfig `yaml:"peers"`
 	// Policies says where local policy stands.
@@ -66,14 +67,20 @@ type PeerConfig struct {
 	Name string `yaml:"naam"`
 }
 
-// GroupConfig holds what FSC Core lets a group decide.
+// GroupConfig holds what FSC Core lets a group decide: in the file that all its peers share, or here; not both.
 type GroupConfig struct {
-	// ID is the Group ID, such as "midden-twente.example".
+	// File has the group rules: id, poorten, fscVersie, directories, bewaartermijnen. It is the same file at every peer of the
+	// group; `grensloos doctor` shows its digest to compare.
+	File string `yaml:"bestand"`
+	// ID is the Group ID, such as "midden-twente.example". Not beside bestand.
 	ID gateway.GroupID `yaml:"id"`
-	// Ports on which peers may listen. FSC Core: 443 and 8443, the default; a demo group names loopback ports.
+	// Ports on which peers may listen. FSC Core: 443 and 8443, the default; a demo group names loopback ports. Not beside
+	// bestand.
 	Ports []int `yaml:"poorten"`
 	// Trust names the anchors and revocation lists.
 	Trust certs.Config `yaml:"vertrouwen"`
+
+	loaded *GroupRules // of File
 }
 
 // KeyPair names two PEM files: the certificate with its chain below the anchor, and its private key (mode 0600).
@@ -185,8 +192,11 @@ func loadConfig(file string) (*Config, error) {
 		return nil, fmt.Errorf("configuration %s: larger than %d bytes", file, maxConfig)
 	}
 	c := &Config{}
-	if err := yaml.UnmarshalWithOptions(raw, c, yaml.DisallowUnknownField()); err != nil {
-		return nil, fmt.Errorf("configuration %s: %s", file, yaml.FormatError(err, false, false))
+	if err := decodeStrict(raw, c); err != nil {
+		return nil, fmt.Errorf("configuration %s: %w", file, err)
+	}
+	if err := c.Group.load(filepath.Dir(file)); err != nil {
+		return nil, fmt.Errorf("configuration %s: %w", file, err)
 	}
 	c.defaults()
 	if err := c.check(); err != nil {
@@ -249,7 +259,7 @@ func (c *Config) check() error {
 	}
 	for key, listen := range map[string]string{
 		"manager.luister": c.Manager.Listen, "inway.luister": c.Inway.Listen, "outway.luister": c.Outway.Listen,
-		"bevraging.luister": c.Bevraging.Listen, "beheer.luister": c.Beheer.Listen,
+		"bevraging.luister": c.Bevraging.Listen, "beheer.luister": c.Beheer.Listen, "bewaking.luister": c.Monitoring.Listen,
 	} {
 		if _, _, err := net.SplitHostPort(listen); listen != "" && err != nil {
 			bad(key, "give host:port: %v", err)

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/grensloos/grensloos/certs"
@@ -58,6 +59,11 @@ type peer struct {
 	manager    *manager.Manager
 	managers   *manager.Peers
 	transport  *certs.Transport
+	health     *health
+	metrics    *metrics
+	watch      *watchers
+	audit      audit.Log // the journal, watched
+	stopping   atomic.Bool
 
 	roles  []role
 	opened []func(context.Context) error
@@ -78,7 +84,9 @@ type task struct {
 
 // openPeer builds a peer from its configuration. What was opened before an error is closed again.
 func openPeer(ctx context.Context, cfg *Config, log *slog.Logger) (_ *peer, err error) {
-	p := &peer{cfg: cfg, log: log, now: time.Now}
+	p := &peer{cfg: cfg, log: log, now: time.Now, watch: &watchers{}}
+	p.health = &health{p: p, started: p.now()}
+	p.metrics = newMetrics(p.health)
 	defer func() {
 		if err != nil {
 			closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
@@ -184,7 +192,7 @@ func (p *peer) watchPolicy(ctx context.Context) {
 
 // recordPolicy puts on record which policy decides from now on.
 func (p *peer) recordPolicy(ctx context.Context, act, revision string) error {
-	return p.journal.Append(ctx, audit.NewBeheer(p.now(), audit.Act{Handeling: act, Door: audit.Systeem, Object: revision}))
+	return p.audit.Append(ctx, audit.NewBeheer(p.now(), audit.Act{Handeling: act, Door: audit.Systeem, Object: revision}))
 }
 
 // fingerprint changes when a file in one of the folders does.
@@ -255,6 +263,7 @@ func (p *peer) openAudit(ctx context.Context) (err error) {
 		return fmt.Errorf("audit.journaal: %w", err)
 	}
 	p.opened = append(p.opened, p.journal.Close)
+	p.audit = &watchedLog{Log: p.journal, metrics: p.metrics, watch: p.watch}
 	if err := p.recordPolicy(ctx, "beleid-in-gebruik", p.policy.Session().Revision()); err != nil {
 		return fmt.Errorf("audit.journaal: %w", err)
 	}
@@ -281,7 +290,7 @@ func (p *peer) openManager(context.Context) (err error) {
 	}
 	p.manager, err = manager.New(manager.Options{
 		Self: p.self, Rules: contract.Rules{Group: p.rules()}, Address: p.cfg.Manager.Address, Store: p.store, Peers: p.managers,
-		PeerOf: p.group.PeerOf, VerifyChain: p.group.VerifyChain, Signer: p.signer, Audit: p.journal, CheckProperties: p.checkGrant,
+		PeerOf: p.group.PeerOf, VerifyChain: p.group.VerifyChain, Signer: p.signer, Audit: p.audit, CheckProperties: p.checkGrant,
 		Services: services, TokenTTL: p.cfg.Manager.TokenTTL, RetryStart: p.cfg.Manager.RetryStart, Now: p.now, Log: p.log,
 	})
 	if err != nil {
@@ -329,7 +338,7 @@ func (p *peer) openRoles(ctx context.Context) error {
 		p.addRole("inway", p.cfg.Inway.Listen, in, groupSide)
 	}
 	out := &outway.Handler{
-		Self: p.self, Group: p.rules(), Auth: p.auth, Grants: p.manager, Tokens: p.tokens(), Policy: p.policy, Audit: p.journal, Sign: p.signer, Pseudonyms: p.pseudonyms,
+		Self: p.self, Group: p.rules(), Auth: p.auth, Grants: p.manager, Tokens: p.tokens(), Policy: p.policy, Audit: p.audit, Sign: p.signer, Pseudonyms: p.pseudonyms,
 		Transport: p.transport.To, Now: p.now, Log: p.log, Fault: stepFault(),
 	}
 	if p.cfg.Outway.Listen != "" {
@@ -349,11 +358,15 @@ func (p *peer) openRoles(ctx context.Context) error {
 		}
 		p.addRole("beheer", p.cfg.Beheer.Listen, h, ownSide)
 	}
+	if p.cfg.Monitoring.Listen != "" {
+		p.addRole("bewaking", p.cfg.Monitoring.Listen, p.health.monitoring(p.metrics.handler()), ownSide)
+	}
 	return nil
 }
 
 func (p *peer) addRole(name, address string, h http.Handler, tlsConfig *tls.Config) {
-	server := edge.NewServer(h, tlsConfig, p.log.With(slog.String("role", name)))
+	server := edge.NewServer(p.metrics.observe(name, h), tlsConfig, p.log.With(slog.String("role", name)))
+	server.RegisterOnShutdown(p.watch.stop) // who follows records would hold up the stop
 	if name == "manager" || name == "inway" {
 		p.group.Track(server)
 	}
@@ -389,7 +402,7 @@ func (p *peer) openInway(context.Context) (http.Handler, error) {
 	}, p.now)
 	tokens.Audiences = []string{p.cfg.Inway.Address}
 	h := &inway.Handler{
-		Self: p.self, PeerOf: p.group.PeerOf, Tokens: tokens, Grants: p.manager, Policy: p.policy, Audit: p.journal,
+		Self: p.self, PeerOf: p.group.PeerOf, Tokens: tokens, Grants: p.manager, Policy: p.policy, Audit: p.audit,
 		Services: map[gateway.ServiceName]inway.Service{}, Now: p.now, Log: p.log, Fault: stepFault(),
 	}
 	for name, service := range p.cfg.Inway.Services {
@@ -397,7 +410,7 @@ func (p *peer) openInway(context.Context) (http.Handler, error) {
 		if service.URL == "" {
 			s.Handler = &clientgegevens.Handler{
 				Self: p.self, Tokens: tokens, Grants: p.manager, Transacties: h, Policy: p.policy, Toestemmingen: p.store,
-				Audit: p.journal, Sign: p.signer, Pseudonyms: p.pseudonyms, Bron: p.source, DemoBSN: p.cfg.Demo,
+				Audit: p.audit, Sign: p.signer, Pseudonyms: p.pseudonyms, Bron: p.source, DemoBSN: p.cfg.Demo,
 				Timeout: p.cfg.Source.Timeout, Now: p.now, Log: p.log, Fault: stepFault(),
 			}
 		} else {
@@ -438,7 +451,7 @@ func serviceTransport(ca string) (http.RoundTripper, error) {
 
 func (p *peer) openBevraging(out http.Handler) (http.Handler, error) {
 	h := &bevraging.Handler{
-		Self: p.self, Auth: p.auth, Grants: p.manager, Outway: inProcess{out}, Policy: p.policy, Audit: p.journal,
+		Self: p.self, Auth: p.auth, Grants: p.manager, Outway: inProcess{p.metrics.observe("outway", out)}, Policy: p.policy, Audit: p.audit,
 		Pseudonyms: p.pseudonyms, Demo: p.cfg.Demo, Now: p.now, Log: p.log,
 	}
 	for _, n := range p.cfg.Peers {
@@ -457,7 +470,8 @@ func (p *peer) openBeheer() (http.Handler, error) {
 	h := &beheer.Handler{
 		Self: p.self, Sleutel: sleutel, Auth: p.auth, Contracten: p.manager, Voorstel: p.manager,
 		Ondertekening: p.manager, Register: p.store, Toestemmingen: p.store, Records: shipped{p.journal, p.reader}, Policy: p.policy,
-		Audit: p.journal, Pseudonyms: p.pseudonyms, Demo: p.cfg.Demo, Now: p.now,
+		Volgen: followed{p.journal, p.watch}, Gezondheid: p.health,
+		Audit: p.audit, Pseudonyms: p.pseudonyms, Demo: p.cfg.Demo, Now: p.now,
 	}
 	return h.Router()
 }

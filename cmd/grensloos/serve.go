@@ -111,6 +111,7 @@ func (p *peer) run(ctx context.Context, listeners []net.Listener) error {
 	}
 	p.log.Info("ready")
 	<-failed.Done()
+	p.stopping.Store(true)
 	p.log.Info("stopping")
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 	defer cancel()

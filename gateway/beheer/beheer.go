@@ -87,6 +87,8 @@ type Handler struct {
 	Register      register         // the store
 	Toestemmingen consents         // the store
 	Records       records          // the reader of the audit stream
+	Volgen        follower         // the records of this peer as they are kept
+	Gezondheid    health           // how this peer is doing
 	Policy        *policies.Engine // for the catalogue
 	Audit         audit.Log
 	Pseudonyms    gateway.PseudonymKeys
@@ -100,6 +102,7 @@ func (h *Handler) Router() (http.Handler, error) {
 		"Self": h.Self.ID == "", "Auth": h.Auth == nil, "Contracten": h.Contracten == nil,
 		"Voorstel": h.Voorstel == nil, "Ondertekening": h.Ondertekening == nil, "Register": h.Register == nil,
 		"Toestemmingen": h.Toestemmingen == nil, "Records": h.Records == nil, "Policy": h.Policy == nil, "Audit": h.Audit == nil,
+		"Volgen": h.Volgen == nil, "Gezondheid": h.Gezondheid == nil,
 	} {
 		if missing {
 			return nil, gateway.Errorf(gateway.Internal, "beheer: %s is not given", name)
@@ -118,6 +121,7 @@ func (h *Handler) Router() (http.Handler, error) {
 	for _, e := range h.endpoints() {
 		router.Handle("/v1"+e.path, edge.AcceptJSON(h.Auth.Require(e.rollen...)(e.serve))).Methods(e.method)
 	}
+	router.Handle("/v1/vastleggingen", h.Auth.Require(RolPrivacyOfficer)(http.HandlerFunc(h.followRecords))).Methods(http.MethodGet)
 	return router, nil
 }
 
@@ -143,6 +147,7 @@ func (h *Handler) endpoints() []endpoint {
 		{http.MethodPost, "/toestemmingen/{id}/_bevestigen", beheer, h.changeConsent("toestemming-bevestigd", h.Register.Bevestig)},
 		{http.MethodPost, "/toestemmingen/{id}/_intrekken", beheer, h.changeConsent("toestemming-ingetrokken", h.Register.TrekIn)},
 		{http.MethodGet, "/transacties/{id}", inzien, h.showTransaction},
+		{http.MethodGet, "/gezondheid", beheer, h.showHealth},
 	}
 }
 

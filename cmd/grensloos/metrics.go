@@ -1,0 +1,306 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/grensloos/grensloos/gateway"
+	"github.com/grensloos/grensloos/gateway/audit"
+	"github.com/grensloos/grensloos/gateway/contract"
+	"github.com/grensloos/grensloos/gateway/edge"
+)
+
+// metrics counts what goes through a peer. What is counted comes from the audit records as they are kept and from the answers of
+// the listeners, so that no other package knows of it. No label has a value of a person, and each has a bounded number of them.
+type metrics struct {
+	registry *prometheus.Registry
+
+	requests  *prometheus.CounterVec
+	durations *prometheus.HistogramVec
+	inFlight  *prometheus.GaugeVec
+	exchanges *prometheus.CounterVec
+	decisions *prometheus.CounterVec
+	records   *prometheus.CounterVec
+	refused   prometheus.Counter
+
+	codes   bounded
+	reasons bounded
+	known   func(gateway.Doel) bool // whether the catalogue has this purpose
+}
+
+// newMetrics makes the metrics of one peer; h tells what is measured at the moment that somebody asks.
+func newMetrics(h *health) *metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "grensloos", Name: name, Help: help}, labels)
+	}
+	m := &metrics{
+		registry:  prometheus.NewRegistry(),
+		requests:  counter("requests_total", "Requests at a listener of this peer: by role, outcome, and status or error code.", "role", "outcome", "code"),
+		exchanges: counter("exchanges_total", "Ended exchanges with other peers (afloop records), by direction, outcome and error code.", "direction", "outcome", "code"),
+		decisions: counter("decisions_total", "Policy decisions (ADL records), by purpose, by the role that asked, and outcome.", "doel", "role", "outcome"),
+		records:   counter("audit_records_total", "Audit records that were kept, by kind.", "soort"),
+		refused:   prometheus.NewCounter(prometheus.CounterOpts{Namespace: "grensloos", Name: "audit_refused_total", Help: "Appends that the journal refused: none of them was answered."}),
+		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: "grensloos", Name: "request_duration_seconds", Help: "Time from the request to the end of the answer, by role.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
+		}, []string{"role"}),
+		inFlight: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "grensloos", Name: "requests_in_flight", Help: "Requests that are being served, by role."}, []string{"role"}),
+		codes:    bounded{most: 64}, reasons: bounded{most: 32},
+	}
+	m.known = func(d gateway.Doel) bool {
+		_, ok := h.p.policy.Session().Entry(d, h.p.now())
+		return ok
+	}
+	m.registry.MustRegister(m.requests, m.durations, m.inFlight, m.exchanges, m.decisions, m.records, m.refused, newMoment(h),
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// handler gives all of it in the Prometheus text format.
+func (m *metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
+}
+
+// observe counts the requests to one role.
+func (m *metrics) observe(role string, next http.Handler) http.Handler {
+	inFlight, duration := m.inFlight.WithLabelValues(role), m.durations.WithLabelValues(role)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		rec := edge.NewRecorder(w)
+		inFlight.Inc()
+		whole := false // false: a panic goes by
+		defer func() {
+			inFlight.Dec()
+			duration.Observe(time.Since(start).Seconds())
+			outcome, code := m.outcome(rec, whole)
+			m.requests.WithLabelValues(role, outcome, code).Inc()
+		}()
+		next.ServeHTTP(rec, r)
+		whole = true
+	})
+}
+
+// outcome says in the words of the afloop record how a request ended. The code is the error code of FSC Core if the answer has one,
+// else the status.
+func (m *metrics) outcome(rec *edge.Recorder, whole bool) (outcome, code string) {
+	status := rec.Status()
+	if status == 0 && whole {
+		status = http.StatusOK
+	}
+	code = strconv.Itoa(status)
+	if e := rec.Header().Get(edge.HeaderErrorCode); e != "" {
+		code = m.codes.value(e)
+	}
+	switch {
+	case !whole || rec.Failed() != nil:
+		return audit.Afgebroken, code
+	case status >= 500:
+		return audit.Mislukt, code
+	case status >= 400:
+		return audit.Geweigerd, code
+	}
+	return audit.Beantwoord, code
+}
+
+// see counts one record that was kept.
+func (m *metrics) see(rec audit.Record) {
+	m.records.WithLabelValues(string(rec.Soort)).Inc()
+	switch rec.Soort {
+	case audit.Afloop:
+		var b struct {
+			Richting audit.Direction `json:"richting"`
+			Uitkomst string          `json:"uitkomst"`
+			Fout     string          `json:"fout"`
+		}
+		if json.Unmarshal(rec.Body, &b) == nil {
+			m.exchanges.WithLabelValues(string(b.Richting), m.reasons.value(b.Uitkomst), m.codes.value(b.Fout)).Inc()
+		}
+	case audit.ADL:
+		m.seeDecision(rec.Body)
+	}
+}
+
+// decision is what is counted of an ADL record.
+type decision struct {
+	Status   string            `json:"status"`
+	Resource map[string]string `json:"resource"`
+	Body     struct {
+		Request struct {
+			question
+			Evaluations []question `json:"evaluations"`
+		} `json:"adl.core.request"`
+		Response struct {
+			Decision    bool `json:"decision"`
+			Evaluations []struct {
+				Decision bool `json:"decision"`
+			} `json:"evaluations"`
+		} `json:"adl.core.response"`
+	} `json:"body"`
+}
+
+type question struct {
+	Context struct {
+		Doel gateway.Doel `json:"doel"`
+	} `json:"context"`
+}
+
+func (m *metrics) seeDecision(body json.RawMessage) {
+	var b decision
+	if json.Unmarshal(body, &b) != nil {
+		return
+	}
+	doel, allowed, of := b.Body.Request.Context.Doel, 0, 1
+	if b.Body.Response.Decision {
+		allowed = 1
+	}
+	if all := b.Body.Response.Evaluations; len(all) > 0 {
+		allowed, of = 0, len(all)
+		for _, e := range all {
+			if e.Decision {
+				allowed++
+			}
+		}
+	}
+	if all := b.Body.Request.Evaluations; len(all) > 0 {
+		doel = all[0].Context.Doel
+	}
+	outcome := "geweigerd"
+	switch {
+	case b.Status == "Error":
+		outcome = "mislukt"
+	case allowed == of:
+		outcome = "toegestaan"
+	case allowed > 0:
+		outcome = "deels"
+	}
+	name := string(doel)
+	switch {
+	case doel == "":
+		name = "geen"
+	case !m.known(doel):
+		name = other
+	}
+	m.decisions.WithLabelValues(name, m.reasons.value(b.Resource["service.name"]), outcome).Inc()
+}
+
+// other stands for every value beyond a bound.
+const other = "overig"
+
+// bounded lets through the first values that it sees, up to most of them, and makes other of the rest: what a stranger can choose
+// must not become a series each.
+type bounded struct {
+	most int
+	mu   sync.Mutex
+	seen map[string]bool // guarded by mu
+}
+
+func (b *bounded) value(v string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.seen[v]:
+		return v
+	case len(v) > 80 || len(b.seen) >= b.most:
+		return other
+	case b.seen == nil:
+		b.seen = map[string]bool{}
+	}
+	v = strings.Clone(v)
+	b.seen[v] = true
+	return v
+}
+
+// moment is what is measured when somebody asks.
+type moment struct {
+	h *health
+
+	build, ready, lagBytes, lagSeconds, contracts, certificate, crl *prometheus.Desc
+}
+
+func newMoment(h *health) *moment {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("grensloos_"+name, help, labels, nil)
+	}
+	return &moment{
+		h:           h,
+		build:       desc("build_info", "Version of this program and digest of the group rules; the value is always 1.", "version", "group_rules"),
+		ready:       desc("ready", "Whether a part without which this peer can't work is ready.", "part"),
+		lagBytes:    desc("journal_lag_bytes", "Bytes in the journal that wait for shipping to Kafka."),
+		lagSeconds:  desc("journal_lag_seconds", "How long the oldest record in the journal waits for shipping to Kafka."),
+		contracts:   desc("contracts", "Contracts of this peer, by state.", "state"),
+		certificate: desc("certificate_seconds_left", "Seconds until a certificate of this peer ends.", "certificate"),
+		crl:         desc("crl_seconds_left", "Seconds until the nextUpdate of the revocation list of an issuer.", "issuer"),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (m *moment) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{m.build, m.ready, m.lagBytes, m.lagSeconds, m.contracts, m.certificate, m.crl} {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *moment) Collect(out chan<- prometheus.Metric) {
+	p := m.h.p
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), pingWithin)
+	defer cancel()
+	gauge(m.build, 1, version(), p.cfg.Group.digest())
+	for _, part := range m.h.parts(ctx) {
+		value := 0.0
+		if part.Gereed {
+			value = 1
+		}
+		gauge(m.ready, value, part.Naam)
+	}
+	lag, age := p.journal.Lag()
+	gauge(m.lagBytes, float64(lag))
+	gauge(m.lagSeconds, age.Seconds())
+	if counts := m.h.contracts(ctx); counts.Fout == "" {
+		for _, state := range []contract.State{contract.Proposed, contract.NotYet, contract.Valid, contract.Rejected, contract.Revoked, contract.Expired} {
+			gauge(m.contracts, float64(counts.PerToestand[state]), string(state))
+		}
+	}
+	now := p.now()
+	gauge(m.certificate, p.identity.Cert().NotAfter.Sub(now).Seconds(), "groep")
+	gauge(m.certificate, p.network.Cert().NotAfter.Sub(now).Seconds(), "netwerk")
+	seen := map[string]bool{}
+	for _, l := range p.group.CRLs() {
+		if !seen[l.Issuer] { // two lists of one name would be one series twice
+			seen[l.Issuer] = true
+			gauge(m.crl, l.NextUpdate.Sub(now).Seconds(), l.Issuer)
+		}
+	}
+}
+
+// watchedLog keeps records in a log and shows them, when they are kept, to those who count or follow them.
+type watchedLog struct {
+	audit.Log
+	metrics *metrics
+	watch   *watchers
+}
+
+// Append keeps the records; see audit.Log.
+func (l *watchedLog) Append(ctx context.Context, recs ...audit.Record) error {
+	if err := l.Log.Append(ctx, recs...); err != nil {
+		l.metrics.refused.Inc()
+		return err
+	}
+	for _, rec := range recs {
+		l.metrics.see(rec)
+	}
+	l.watch.show(recs)
+	return nil
+}

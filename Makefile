@@ -30,7 +30,7 @@ lint: ## golangci-lint with .golangci.yml
 
 fuzz: ## every fuzz target for FUZZTIME (20s)
 	@$(GO) test -list '^Fuzz' ./... | awk '/^Fuzz/ {f[++n]=$$1} /^ok/ {for (i=1;i<=n;i++) print $$2, f[i]; n=0}' | \
-	while read -r pkg target; do echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$pkg" || exit 1; done
+	while read -r pkg target; do echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$$pkg" || exit 1; done
 
 bench: ## all benchmarks; figures and what they mean stand in docs/performance.md
 	$(GO) test -run '^$$' -bench . -benchmem ./...

@@ -92,7 +92,7 @@ type consents interface {
 	Toestemmingen(ctx context.Context, betrokkene []gateway.Pseudonym, doel gateway.Doel) ([]toestemming.Toestemming, error)
 }
 
-// Handler is the service. All fields but DemoBSN, Timeout and Fault must be set.
+// Handler is the service. All fields but Terugmeldingen, Records, DemoBSN, Timeout and Fault must be set.
 type Handler struct {
 	Self          gateway.Peer
 	Tokens        tokenVerifier
@@ -104,11 +104,14 @@ type Handler struct {
 	Sign          func() *jose.Signer // the key of our group certificate of now: signs the kwitantie
 	Pseudonyms    gateway.PseudonymKeys
 	Bron          connectors.Source
-	DemoBSN       bool          // accept fictitious persons only: 999000000-999999999
-	Timeout       time.Duration // of all reads of one question; 0: 5 seconds
-	Now           func() time.Time
-	Log           *slog.Logger
-	Fault         func(step string) // nil; a test that kills the process between two steps sets it
+	// Terugmeldingen keeps what askers report as doubtful; nil: this service takes no reports. Records says what was disclosed.
+	Terugmeldingen terugmeldingen
+	Records        records
+	DemoBSN        bool          // accept fictitious persons only: 999000000-999999999
+	Timeout        time.Duration // of all reads of one question; 0: 5 seconds
+	Now            func() time.Time
+	Log            *slog.Logger
+	Fault          func(step string) // nil; a test that kills the process between two steps sets it
 
 	once   sync.Once
 	router http.Handler
@@ -119,6 +122,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.once.Do(func() {
 		router := edge.NewRouter(Version)
 		router.HandleFunc("/v1/clienten/_zoek", h.zoek).Methods(http.MethodPost)
+		if h.Terugmeldingen != nil {
+			router.HandleFunc("/v1/terugmeldingen", h.meld).Methods(http.MethodPost)
+			router.HandleFunc("/v1/terugmeldingen/_zoek", h.zoekMelding).Methods(http.MethodPost)
+		}
 		router.HandleFunc("/v1/openapi.json", openapi).Methods(http.MethodGet, http.MethodHead)
 		router.Use(edge.AcceptJSON)
 		h.router = router
@@ -148,6 +155,9 @@ func openapi(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) zoek(w http.ResponseWriter, r *http.Request) {
 	p, err := h.toelaten(w, r)
 	if err == nil {
+		p.bsn, p.velden, err = h.vraag(r, p.body)
+	}
+	if err == nil {
 		h.fault(StepAdmitted)
 		var a *antwoord
 		if a, err = h.beantwoord(r.Context(), p); err == nil {
@@ -156,6 +166,11 @@ func (h *Handler) zoek(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	h.refuse(w, r, p, err)
+}
+
+// refuse answers with an error, and tells the operator of one that is ours to mend. p is nil for what was not admitted.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, p *verzoek, err error) {
 	if k := gateway.KindOf(err); k == gateway.Internal || k == gateway.Unavailable {
 		attrs := []slog.Attr{slog.String("code", gateway.CodeOf(err)), slog.Any("error", err)}
 		if p != nil {
@@ -173,6 +188,7 @@ type verzoek struct {
 	afnemer    gateway.PeerID
 	grant      gateway.Grant
 	verklaring *verklaring.Verklaring
+	body       []byte
 	bsn        gateway.BSN
 	velden     gateway.Velden // asked; nil: all that the purpose allows
 	nu         time.Time
@@ -228,8 +244,8 @@ func (h *Handler) toelaten(w http.ResponseWriter, r *http.Request) (*verzoek, er
 	if err != nil {
 		return nil, &gateway.Error{Kind: gateway.Denied, Code: CodeVerklaring, Cause: err}
 	}
-	p.bsn, p.velden, err = h.vraag(r, body)
-	return p, err
+	p.body = body
+	return p, nil
 }
 
 // target is the path as it arrived, with its query.

@@ -27,8 +27,11 @@ func (s *Store) Meld(ctx context.Context, m terugmelding.Melding) error {
 	return err
 }
 
+// MaxOpenMeldingen is how many reports of one melder may be open at once.
+const MaxOpenMeldingen = 1000
+
 // NeemAan keeps a report that was made to this peer. The same report a second time is no error: what is kept of it, with its
-// status of now, is returned. Another report under the same id is a Conflict.
+// status of now, is returned. Another report under the same id is a Conflict, and so is one more than MaxOpenMeldingen.
 func (s *Store) NeemAan(ctx context.Context, m terugmelding.Melding) (terugmelding.Melding, error) {
 	return s.keepTerugmelding(ctx, kantBron, m)
 }
@@ -36,12 +39,18 @@ func (s *Store) NeemAan(ctx context.Context, m terugmelding.Melding) (terugmeldi
 func (s *Store) keepTerugmelding(ctx context.Context, kant string, m terugmelding.Melding) (terugmelding.Melding, error) {
 	err := s.inTx(ctx, "terugmelding", func(tx *sql.Tx) error {
 		done, err := tx.ExecContext(ctx, `INSERT INTO terugmeldingen (kant, `+terugmeldingColumns+`) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
-			ON CONFLICT (kant, id) DO NOTHING`,
+			ON CONFLICT (kant, id) DO NOTHING`, // a report that is one too many is rolled back below
 			kant, m.ID, string(m.Transactie), string(m.Dienst), string(m.Veld), string(m.Reden), m.Toelichting, string(m.Doel), m.Zaak,
 			m.Zaaktype, string(m.Melder), string(m.Bron), m.Medewerker, string(m.Betrokkene), string(m.Status), m.Antwoord,
 			unixMilli(m.Gemeld), unixMilli(m.Gewijzigd))
-		if isNew, err := changed(done, err); err != nil || isNew {
+		isNew, err := changed(done, err)
+		switch {
+		case err != nil:
 			return err
+		case isNew && kant == kantBron:
+			return s.roomFor(ctx, tx, m.Melder)
+		case isNew:
+			return nil
 		}
 		there, err := oneTerugmelding(ctx, tx, kant, m.ID)
 		if err != nil {
@@ -57,7 +66,17 @@ func (s *Store) keepTerugmelding(ctx context.Context, kant string, m terugmeldin
 	return m, err
 }
 
-// GedaneMelding returns one report that this peer made, OntvangenMelding one that was made to it; or NotFound.
+func (s *Store) roomFor(ctx context.Context, tx *sql.Tx, melder gateway.PeerID) error {
+	var open int
+	err := tx.QueryRowContext(ctx, `SELECT count(*) FROM terugmeldingen WHERE kant = ? AND melder = ? AND status IN (?, ?)`, kantBron, string(melder),
+		string(terugmelding.Ontvangen), string(terugmelding.InOnderzoek)).Scan(&open)
+	if err == nil && open > MaxOpenMeldingen {
+		return gateway.WithCode(gateway.Conflict, "te-veel-open", "terugmelding: er staan er al %d open; wacht tot de gemeente er heeft behandeld", MaxOpenMeldingen)
+	}
+	return err
+}
+
+// GedaneMelding returns one report that this peer made, or NotFound.
 func (s *Store) GedaneMelding(ctx context.Context, id string) (terugmelding.Melding, error) {
 	m, err := oneTerugmelding(ctx, s.read, kantMelder, id)
 	return m, unavailable(err, "terugmelding")

@@ -135,3 +135,28 @@ func TestTerugmeldingHandledTwice(t *testing.T) {
 		}
 	}
 }
+
+func TestOpenTerugmeldingenAreBounded(t *testing.T) {
+	s, who := open(t), keys(t).Pseudonym(bsn(t, "999000019"))
+	take := func(melder gateway.PeerID) error {
+		m, err := report(t, "m1.a", now).Ontvang(who, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Melder = melder
+		_, err = s.NeemAan(t.Context(), m)
+		return err
+	}
+	for range MaxOpenMeldingen {
+		if err := take(uwi); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantKind(t, take(uwi), gateway.Conflict, "open")
+	if all, err := s.OntvangenMeldingen(t.Context(), true, "", MaxTerugmeldingen); err != nil || len(all) != MaxOpenMeldingen {
+		t.Errorf("%d kept, %v, want %d", len(all), err, MaxOpenMeldingen)
+	}
+	if err := take(derde); err != nil {
+		t.Errorf("another peer's: %v", err)
+	}
+}

@@ -39,6 +39,7 @@ type cliPeer struct {
 	status  int
 	answer  string            // to every request, unless answers has its path
 	answers map[string]string // by request URI below /v1
+	media   string            // Content-Type of the answer; empty: whatever it looks like
 	got     []string          // method, path and body of what came in
 	callers []edge.Caller
 }
@@ -73,6 +74,9 @@ func newCLIPeer(t *testing.T, id gateway.PeerID, name string) *cliPeer {
 		answer, ok := p.answers[path]
 		if !ok {
 			answer = p.answer
+		}
+		if p.media != "" {
+			w.Header().Set("Content-Type", p.media)
 		}
 		w.WriteHeader(p.status)
 		_, _ = io.WriteString(w, answer)
@@ -247,7 +251,7 @@ func TestVraag(t *testing.T) {
 		"not asked":   {200, fmt.Sprintf(cliAnswer, false, "niet-gevraagd"), exitIncomplete, []string{"niet gevraagd: er is niets verstuurd"}},
 		"unreachable": {200, fmt.Sprintf(cliAnswer, false, "onbereikbaar"), exitIncomplete, []string{"onbekend of er gegevens zijn"}},
 		"bad":         {400, `{"title":"Ongeldig verzoek","status":400,"detail":"zaak: geef","ongeldigeVelden":[{"naam":"zaak","reden":"geef"},{"naam":"doel","reden":"kies"}]}`, exitUsage, []string{"zaak: geef", "doel: kies"}},
-		"down":        {503, `{"title":"Tijdelijk niet beschikbaar","status":503,"detail":"vastlegging"}`, 1, []string{"vastlegging"}},
+		"down":        {503, `{"title":"Tijdelijk niet beschikbaar","status":503,"detail":"vastlegging"}`, exitLater, []string{"vastlegging"}},
 		"nonsense":    {200, `<html>`, 1, []string{"answer"}},
 		"no problem":  {500, `boom`, 1, []string{"500"}},
 	} {

@@ -16,6 +16,7 @@ import (
 	"github.com/grensloos/grensloos/gateway"
 	"github.com/grensloos/grensloos/gateway/audit/journal"
 	"github.com/grensloos/grensloos/gateway/audit/kafka"
+	"github.com/grensloos/grensloos/gateway/bevraging"
 	"github.com/grensloos/grensloos/gateway/store"
 	"github.com/grensloos/grensloos/policies"
 )
@@ -39,11 +40,11 @@ type Config struct {
 	// Pseudonyms are the keys under which a BSN becomes a pseudonym: version to file, each file 32 bytes or more, mode 0600.
 	Pseudonyms map[int]string `yaml:"pseudoniemen"`
 	// Manager, Inway, Outway, Bevraging and Beheer are the roles. A role without a listen address does not run.
-	Manager   ManagerConfig  `yaml:"manager"`
-	Inway     InwayConfig    `yaml:"inway"`
-	Outway    ListenerConfig `yaml:"outway"`
-	Bevraging ListenerConfig `yaml:"bevraging"`
-	Beheer    ListenerConfig `yaml:"beheer"`
+	Manager   ManagerConfig   `yaml:"manager"`
+	Inway     InwayConfig     `yaml:"inway"`
+	Outway    ListenerConfig  `yaml:"outway"`
+	Bevraging BevragingConfig `yaml:"bevraging"`
+	Beheer    ListenerConfig  `yaml:"beheer"`
 	// Monitoring is where health, readiness and metrics are given, on our own network, without a JWT: nothing there is about
 	// anybody. Empty: nowhere.
 	Monitoring ListenerConfig `yaml:"bewaking"`
@@ -109,6 +110,12 @@ type NetworkConfig struct {
 type ListenerConfig struct {
 	// Listen is host:port, such as "127.0.0.1:8443". Empty: the role does not run.
 	Listen string `yaml:"luister"`
+}
+
+// BevragingConfig is bevraging's section.
+type BevragingConfig struct {
+	ListenerConfig   `yaml:",inline"`
+	bevraging.Config `yaml:",inline"`
 }
 
 // ManagerConfig is the manager's section.
@@ -270,6 +277,9 @@ func (c *Config) check() error {
 	}
 	c.checkAddress("manager.adres", c.Manager.Address, true, bad)
 	c.checkAddress("inway.adres", c.Inway.Address, c.Inway.Listen != "", bad)
+	if err := c.Bevraging.Check(); err != nil {
+		bad("bevraging", "%v", err)
+	}
 	if c.Manager.TokenTTL < time.Second || c.Manager.TokenTTL > 5*time.Minute {
 		bad("manager.tokenGeldig", "between 1s and 5m")
 	}

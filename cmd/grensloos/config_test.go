@@ -34,6 +34,9 @@ func TestConfigRefuses(t *testing.T) {
 		{"manager without TLS", `adres: "https://127`, `adres: "http://127`, "manager.adres: give https://host:port"},
 		{"the same peer twice", `  - {id: "00000099900000001000"`, `  - {id: "00000099000000147000"`, "peers[0].id: stands twice, or is our own"},
 		{"connector without a source", "bron:\n  database: {bestand: bron.db, mapping: mapping.yaml}\n", "", "bron: the service clientgegevens needs one"},
+		{"bounds of bevraging", `bevraging: {`, `bevraging: {wachttijd: 30s, wachttijdGemeente: 5s, vragenPerGemeente: 4, `, ""},
+		{"bevraging that waits too long", `bevraging: {`, `bevraging: {wachttijd: 5m, `, "bevraging: wachttijd: at most 50s"},
+		{"unknown bound of bevraging", `bevraging: {`, `bevraging: {wachtijd: 5m, `, "wachtijd"},
 		{"plain service without a URL", "    clientgegevens: {}\n", "    clientgegevens: {}\n    open: {doelbinding: false}\n", "inway.services.open.url: give http(s)://host:port"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -452,7 +452,7 @@ func serviceTransport(ca string) (http.RoundTripper, error) {
 func (p *peer) openBevraging(out http.Handler) (http.Handler, error) {
 	h := &bevraging.Handler{
 		Self: p.self, Auth: p.auth, Grants: p.manager, Outway: inProcess{p.metrics.observe("outway", out)}, Policy: p.policy, Audit: p.audit,
-		Pseudonyms: p.pseudonyms, Demo: p.cfg.Demo, Now: p.now, Log: p.log,
+		Pseudonyms: p.pseudonyms, Demo: p.cfg.Demo, Config: p.cfg.Bevraging.Config, Now: p.now, Log: p.log,
 	}
 	for _, n := range p.cfg.Peers {
 		if n.Gemeentecode != "" {

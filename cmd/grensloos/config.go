@@ -17,6 +17,7 @@ import (
 	"github.com/grensloos/grensloos/gateway/audit/journal"
 	"github.com/grensloos/grensloos/gateway/audit/kafka"
 	"github.com/grensloos/grensloos/gateway/bevraging"
+	"github.com/grensloos/grensloos/gateway/gemeenten"
 	"github.com/grensloos/grensloos/gateway/store"
 	"github.com/grensloos/grensloos/policies"
 )
@@ -38,6 +39,7 @@ type Config struct {
 	// Network is our own network: who may call outway, bevraging and beheer.
 	Network NetworkConfig `yaml:"netwerk"`
 	// Pseudonyms are the keys under which a BSN becomes a pseudonym: version to file, each file 32 bytes or more, mode 0600.
+	// Keys that were taken over at a herindeling stand in the folder overname of the data folder, with versions of their own.
 	Pseudonyms map[int]string `yaml:"pseudoniemen"`
 	// Manager, Inway, Outway, Bevraging and Beheer are the roles. A role without a listen address does not run.
 	Manager   ManagerConfig   `yaml:"manager"`
@@ -50,6 +52,8 @@ type Config struct {
 	Monitoring ListenerConfig `yaml:"bewaking"`
 	// Peers are the other peers of the group and where their managers listen, as long as there is no directory.
 	Peers []NeighbourConfig `yaml:"peers"`
+	// Gemeenten is the table of gemeentecodes: which were valid when, and who took over from whom.
+	Gemeenten gemeenten.Config `yaml:"gemeenten"`
 	// Policies says where local policy stands.
 	Policies policies.Config `yaml:"beleid"`
 	// Store is where contracts and consents are kept. Default: state.db in the data folder.
@@ -66,6 +70,8 @@ type PeerConfig struct {
 	ID gateway.PeerID `yaml:"id"`
 	// Name is our name as in the certificate's subject O.
 	Name string `yaml:"naam"`
+	// Gemeentecode is the four digits of table 33, if this peer is a gemeente.
+	Gemeentecode string `yaml:"gemeentecode"`
 }
 
 // GroupConfig holds what FSC Core lets a group decide: in the file that all its peers share, or here; not both.
@@ -246,6 +252,13 @@ func (c *Config) check() error {
 	if c.Peer.Name == "" {
 		bad("peer.naam", "give the name in the certificate's subject O")
 	}
+	if c.Peer.Gemeentecode != "" {
+		code, err := gemeenten.ParseCode(c.Peer.Gemeentecode)
+		if err != nil {
+			bad("peer.gemeentecode", "%v", err)
+		}
+		c.Peer.Gemeentecode = string(code)
+	}
 	if _, err := gateway.ParseGroupID(string(c.Group.ID)); err != nil {
 		bad("group.id", "%v", err)
 	}
@@ -305,6 +318,13 @@ func (c *Config) check() error {
 			bad(key+".id", "stands twice, or is our own")
 		}
 		seen[n.ID] = true
+		if n.Gemeentecode != "" {
+			code, err := gemeenten.ParseCode(n.Gemeentecode)
+			if err != nil {
+				bad(key+".gemeentecode", "%v", err)
+			}
+			c.Peers[i].Gemeentecode = string(code)
+		}
 		c.checkAddress(key+".manager", n.Manager, true, bad)
 	}
 	if c.Source != nil && c.Source.Database == nil {
@@ -337,7 +357,7 @@ func (c *Config) resolve(dir string) {
 		}
 	}
 	abs(&c.Data, &c.Certificate.Cert, &c.Certificate.Key, &c.Network.Certificate.Cert, &c.Network.Certificate.Key, &c.Network.CA,
-		&c.Network.IssuerKey, &c.Policies.Lokaal, &c.Policies.Catalogus, &c.Store.Pad, &c.Audit.Journal.Dir, &c.Audit.Embedded.Dir,
+		&c.Network.IssuerKey, &c.Policies.Lokaal, &c.Policies.Catalogus, &c.Gemeenten.Tabel, &c.Store.Pad, &c.Audit.Journal.Dir, &c.Audit.Embedded.Dir,
 		&c.Audit.Kafka.TLS.CA, &c.Audit.Kafka.TLS.Cert, &c.Audit.Kafka.TLS.Key, &c.Audit.Kafka.SASL.PasswordFile)
 	for _, list := range [][]string{c.Group.Trust.Ankers, c.Group.Trust.CRLs, c.Network.IssuerKeys} {
 		for i := range list {

@@ -37,7 +37,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		Args:          cobra.NoArgs,
 	}
 	root.AddCommand(serveCommand(), demoCommand(), pkiCommand(), tokenCommand(), contractCommand(), toestemmingCommand(),
-		vraagCommand(), auditCommand(), connectorCommand())
+		vraagCommand(), auditCommand(), connectorCommand(), herindelingCommand())
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)

@@ -28,6 +28,7 @@ import (
 	"github.com/grensloos/grensloos/gateway/bevraging"
 	"github.com/grensloos/grensloos/gateway/contract"
 	"github.com/grensloos/grensloos/gateway/edge"
+	"github.com/grensloos/grensloos/gateway/gemeenten"
 	"github.com/grensloos/grensloos/gateway/inway"
 	"github.com/grensloos/grensloos/gateway/jose"
 	"github.com/grensloos/grensloos/gateway/manager"
@@ -146,7 +147,7 @@ func (p *peer) openIdentity(context.Context) (err error) {
 	if p.auth, err = edge.NewVerifier(issuers, p.now); err != nil {
 		return fmt.Errorf("netwerk: %w", err)
 	}
-	p.pseudonyms, err = loadPseudonymKeys(p.cfg.Pseudonyms)
+	p.pseudonyms, err = loadPseudonyms(p.cfg)
 	p.transport = p.group.Transport(p.identity)
 	p.onClose(func() error { p.transport.CloseIdleConnections(); return nil })
 	return err
@@ -339,7 +340,7 @@ func (p *peer) openRoles(ctx context.Context) error {
 	}
 	out := &outway.Handler{
 		Self: p.self, Group: p.rules(), Auth: p.auth, Grants: p.manager, Tokens: p.tokens(), Policy: p.policy, Audit: p.audit, Sign: p.signer, Pseudonyms: p.pseudonyms,
-		Transport: p.transport.To, Now: p.now, Log: p.log, Fault: stepFault(),
+		Transport: p.transport.To, VerifyChain: p.group.VerifyChain, Now: p.now, Log: p.log, Fault: stepFault(),
 	}
 	if p.cfg.Outway.Listen != "" {
 		p.addRole("outway", p.cfg.Outway.Listen, out, ownSide)
@@ -402,7 +403,7 @@ func (p *peer) openInway(context.Context) (http.Handler, error) {
 	}, p.now)
 	tokens.Audiences = []string{p.cfg.Inway.Address}
 	h := &inway.Handler{
-		Self: p.self, PeerOf: p.group.PeerOf, Tokens: tokens, Grants: p.manager, Policy: p.policy, Audit: p.audit,
+		Self: p.self, PeerOf: p.group.PeerOf, Tokens: tokens, Grants: p.manager, Policy: p.policy, Audit: p.audit, Sign: p.signer,
 		Services: map[gateway.ServiceName]inway.Service{}, Now: p.now, Log: p.log, Fault: stepFault(),
 	}
 	for name, service := range p.cfg.Inway.Services {
@@ -454,12 +455,29 @@ func (p *peer) openBevraging(out http.Handler) (http.Handler, error) {
 		Self: p.self, Auth: p.auth, Grants: p.manager, Outway: inProcess{p.metrics.observe("outway", out)}, Policy: p.policy, Audit: p.audit,
 		Pseudonyms: p.pseudonyms, Demo: p.cfg.Demo, Config: p.cfg.Bevraging.Config, Now: p.now, Log: p.log,
 	}
+	codes, err := gemeenten.Open(p.cfg.Gemeenten)
+	if err != nil {
+		return nil, err
+	}
+	h.Indeling = indeling(codes, p.now)
 	for _, n := range p.cfg.Peers {
 		if n.Gemeentecode != "" {
 			h.Gemeenten = append(h.Gemeenten, bevraging.Gemeente{ID: n.ID, Naam: n.Name, Code: n.Gemeentecode})
 		}
 	}
 	return h.Router()
+}
+
+// indeling finds which gemeente, of those that are known, now has the data of the one with this code on a day. A code that the table
+// does not have stands for itself: the built-in table has few.
+func indeling(codes *gemeenten.Register, now func() time.Time) func(string, time.Time, func(string) bool) (string, bool) {
+	return func(code string, op time.Time, bekend func(string) bool) (string, bool) {
+		found, err := codes.Zoek(gemeenten.Code(code), op, now(), func(c gemeenten.Code) bool { return bekend(string(c)) })
+		if gateway.KindOf(err) == gateway.NotFound {
+			return code, true
+		}
+		return string(found.Code), err == nil
+	}
 }
 
 func (p *peer) openBeheer() (http.Handler, error) {

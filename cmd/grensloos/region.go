@@ -133,7 +133,7 @@ func writeIssuer(dir string) error {
 
 // regionConfig is the configuration of a peer of a region. It is also what an operator starts from.
 var regionConfig = template.Must(template.New("peer.yaml").Parse(`# {{.Peer.Name}}, a peer on one machine. Every key is explained in the Config struct (cmd/grensloos/config.go).
-peer: {id: "{{.Peer.ID}}", naam: "{{.Peer.Name}}"}
+peer: {id: "{{.Peer.ID}}", naam: "{{.Peer.Name}}"{{if .Peer.Gemeentecode}}, gemeentecode: "{{.Peer.Gemeentecode}}"{{end}}}
 map: data
 demo: {{not .Peer.Real}}
 group:

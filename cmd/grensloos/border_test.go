@@ -415,7 +415,7 @@ func TestPlainService(t *testing.T) {
 		t.Errorf("Fsc-Authorization %.10q, verklaring %q: want the token kept and no verklaring", authorization, verklaringHeader)
 	}
 	id := gateway.TransactionID(resp.Header.Get("Fsc-Transaction-Id"))
-	for p, want := range map[*regionPeer]string{u: "transactie=1 adl=0 ldv=0 afloop=1", b: "transactie=1 adl=0 ldv=0 afloop=1"} {
+	for p, want := range map[*regionPeer]string{u: "transactie=1 adl=0 ldv=0 afloop=1 kwitantie=0", b: "transactie=1 adl=0 ldv=0 afloop=1 kwitantie=0"} {
 		if got := kinds(r.records(p, id)); got != want {
 			t.Errorf("%s: got %s, want %s", p.Name, got, want)
 		}

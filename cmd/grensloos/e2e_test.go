@@ -225,19 +225,20 @@ func (r *running) records(p *regionPeer, id gateway.TransactionID) []beheer.Vast
 	return out.Vastleggingen
 }
 
-// kinds counts records by kind, as "transactie=1 adl=2 ldv=1 afloop=1".
+// kinds counts records by kind, as "transactie=1 adl=2 ldv=1 afloop=1 kwitantie=0".
 func kinds(recs []beheer.VastleggingJSON) string {
 	n := map[audit.Soort]int{}
 	for _, rec := range recs {
 		n[rec.Soort]++
 	}
-	return fmt.Sprintf("transactie=%d adl=%d ldv=%d afloop=%d", n[audit.Transactie], n[audit.ADL], n[audit.LDV], n[audit.Afloop])
+	return fmt.Sprintf("transactie=%d adl=%d ldv=%d afloop=%d kwitantie=%d", n[audit.Transactie], n[audit.ADL], n[audit.LDV], n[audit.Afloop], n[audit.Kwitantie])
 }
 
-// What item 8 of the first issue promises for an answered question.
+// What is promised for an answered question, and at the asker for one that the gemeente refused.
 const (
-	askerAnswered    = "transactie=1 adl=1 ldv=0 afloop=1"
-	providerAnswered = "transactie=1 adl=2 ldv=1 afloop=1"
+	askerAnswered    = "transactie=1 adl=1 ldv=0 afloop=1 kwitantie=1"
+	askerRefused     = "transactie=1 adl=1 ldv=0 afloop=1 kwitantie=0"
+	providerAnswered = "transactie=1 adl=2 ldv=1 afloop=1 kwitantie=0"
 )
 
 // borne and uwi are the peers of demo D01.
@@ -308,10 +309,10 @@ func TestQuestionCrossesOneBorder(t *testing.T) {
 		if got, want := outcomes(g), "contactpersoon=niet-gevraagd(geen-contract) persoon=niet-gevraagd(geen-contract) uitkering=niet-gevraagd(geen-contract)"; got != want {
 			t.Fatalf("got %s, want %s", got, want)
 		}
-		if got, want := kinds(r.records(u, g.Transactie)), "transactie=0 adl=1 ldv=0 afloop=0"; got != want {
+		if got, want := kinds(r.records(u, g.Transactie)), "transactie=0 adl=1 ldv=0 afloop=0 kwitantie=0"; got != want {
 			t.Errorf("records at the asker: got %s, want %s", got, want)
 		}
-		if got, want := kinds(r.records(b, g.Transactie)), "transactie=0 adl=0 ldv=0 afloop=0"; got != want {
+		if got, want := kinds(r.records(b, g.Transactie)), "transactie=0 adl=0 ldv=0 afloop=0 kwitantie=0"; got != want {
 			t.Errorf("records at the gemeente: got %s, want %s", got, want)
 		}
 	})
@@ -320,10 +321,10 @@ func TestQuestionCrossesOneBorder(t *testing.T) {
 		if got, want := outcomes(g), "persoon=geweigerd(lokaal-beleid) uitkering=geweigerd(lokaal-beleid)"; got != want {
 			t.Fatalf("got %s, want %s", got, want)
 		}
-		if got := kinds(r.records(u, g.Transactie)); got != askerAnswered {
-			t.Errorf("records at the asker: got %s, want %s", got, askerAnswered)
+		if got := kinds(r.records(u, g.Transactie)); got != askerRefused {
+			t.Errorf("records at the asker: got %s, want %s", got, askerRefused)
 		}
-		if got, want := kinds(r.records(b, g.Transactie)), "transactie=1 adl=1 ldv=0 afloop=1"; got != want {
+		if got, want := kinds(r.records(b, g.Transactie)), "transactie=1 adl=1 ldv=0 afloop=1 kwitantie=0"; got != want {
 			t.Errorf("records at the gemeente: got %s, want %s", got, want)
 		}
 	})

@@ -72,7 +72,7 @@ func TestKilledBetweenAnyTwoSteps(t *testing.T) {
 		crashes       []crash
 	}{
 		{u, b, crashes(outway.Steps(), map[string]audit.Soort{
-			outway.StepRecorded: audit.ADL, outway.StepJournaled: audit.Transactie, outway.StepClosed: audit.Afloop,
+			outway.StepRecorded: audit.ADL, outway.StepJournaled: audit.Transactie, outway.StepReceipt: audit.Kwitantie, outway.StepClosed: audit.Afloop,
 		})},
 		{b, u, crashes(provider, map[string]audit.Soort{
 			inway.StepJournaled: audit.Transactie, inway.StepRecorded: audit.ADL, clientgegevens.StepRecorded: audit.ADL,
@@ -108,7 +108,7 @@ func TestKilledBetweenAnyTwoSteps(t *testing.T) {
 					}
 				}
 				if status == http.StatusOK && whole {
-					answered := map[audit.Soort]int{audit.Transactie: 1, audit.ADL: 1}
+					answered := map[audit.Soort]int{audit.Transactie: 1, audit.ADL: 1, audit.Kwitantie: 1}
 					if side.victim == b {
 						answered = map[audit.Soort]int{audit.Transactie: 1, audit.ADL: 2, audit.LDV: 1}
 					}

@@ -211,10 +211,10 @@ func TestOfficialTestPersons(t *testing.T) {
 		r.stop(p)
 	}
 	const n = 174 + 20
-	if diff := cmp.Diff(map[audit.Soort]int{audit.Transactie: n, audit.ADL: n, audit.LDV: 0, audit.Afloop: n}, streams(t, u)); diff != "" {
+	if diff := cmp.Diff(map[audit.Soort]int{audit.Transactie: n, audit.ADL: n, audit.LDV: 0, audit.Afloop: n, audit.Kwitantie: n}, streams(t, u)); diff != "" {
 		t.Errorf("records in the asker's streams (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(map[audit.Soort]int{audit.Transactie: n, audit.ADL: 2 * n, audit.LDV: n, audit.Afloop: n}, streams(t, denHaag)); diff != "" {
+	if diff := cmp.Diff(map[audit.Soort]int{audit.Transactie: n, audit.ADL: 2 * n, audit.LDV: n, audit.Afloop: n, audit.Kwitantie: 0}, streams(t, denHaag)); diff != "" {
 		t.Errorf("records in the gemeente's streams (-want +got):\n%s", diff)
 	}
 	if found := scanner.find([]byte(logs.String())); len(found) > 0 {
@@ -249,7 +249,7 @@ func streams(t *testing.T, p *regionPeer) map[audit.Soort]int {
 	}
 	defer reader.Close()
 	n := map[audit.Soort]int{}
-	for _, soort := range []audit.Soort{audit.Transactie, audit.ADL, audit.LDV, audit.Afloop} {
+	for _, soort := range []audit.Soort{audit.Transactie, audit.ADL, audit.LDV, audit.Afloop, audit.Kwitantie} {
 		recs, err := reader.All(t.Context(), soort)
 		if err != nil {
 			t.Fatal(err)

@@ -21,6 +21,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -60,6 +61,7 @@ type pki struct {
 	key  *ecdsa.PrivateKey
 	cert *x509.Certificate
 	pool *x509.CertPool
+	good *sync.Map // certificates found good
 }
 
 func newKey(t testing.TB) *ecdsa.PrivateKey {
@@ -82,7 +84,7 @@ func newPKI(t testing.TB) pki {
 	must(t, err)
 	pool := x509.NewCertPool()
 	pool.AddCert(cert)
-	return pki{key, cert, pool}
+	return pki{key, cert, pool, new(sync.Map)}
 }
 
 func (p pki) issue(t testing.TB, id gateway.PeerID) (*jose.Signer, tls.Certificate) {
@@ -99,6 +101,17 @@ func (p pki) issue(t testing.TB, id gateway.PeerID) (*jose.Signer, tls.Certifica
 	cert, err := x509.ParseCertificate(der)
 	must(t, err)
 	return &jose.Signer{Key: key, Cert: cert}, tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: cert}
+}
+
+// verify checks a signing certificate, as certs.Group.VerifyChain does: each once.
+func (p pki) verify(chain []*x509.Certificate, at time.Time) (gateway.Peer, error) {
+	if _, ok := p.good.Load(string(chain[0].Raw)); !ok {
+		if _, err := chain[0].Verify(x509.VerifyOptions{Roots: p.pool, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err != nil {
+			return gateway.Peer{}, err
+		}
+		p.good.Store(string(chain[0].Raw), true)
+	}
+	return gateway.PeerFrom(chain[0])
 }
 
 func (p pki) server(t testing.TB, h http.Handler, cert tls.Certificate, clients bool) *httptest.Server {
@@ -177,7 +190,7 @@ func newChain(t testing.TB, bound bool, log audit.Log) *chain {
 	grants := contracts{g.Hash: g}
 	quiet := slog.New(slog.DiscardHandler)
 	in := &inway.Handler{
-		Self: gateway.Peer{ID: borne}, Grants: grants, Policy: engine, Audit: log, Log: quiet,
+		Self: gateway.Peer{ID: borne}, Grants: grants, Policy: engine, Audit: log, Log: quiet, Sign: func() *jose.Signer { return borneSigner },
 		PeerOf: func(cs *tls.ConnectionState) (gateway.Peer, *x509.Certificate, error) {
 			peer, err := gateway.PeerFrom(cs.PeerCertificates[0])
 			return peer, cs.PeerCertificates[0], err
@@ -206,6 +219,7 @@ func newChain(t testing.TB, bound bool, log audit.Log) *chain {
 	out := &outway.Handler{
 		Self: gateway.Peer{ID: uwi}, Group: gateway.GroupRules{ID: group, Ports: []int{port}}, Auth: auth, Grants: grants, Tokens: token{compact, claims}, Policy: engine,
 		Audit: log, Sign: func() *jose.Signer { return uwiSigner }, Pseudonyms: keys, Transport: func(gateway.PeerID) http.RoundTripper { return toInway }, Log: quiet,
+		VerifyChain: p.verify,
 	}
 	outSrv := p.server(t, out, uwiTLS, false)
 	c := &chain{client: &http.Client{Transport: p.transport(t)}, url: outSrv.URL}
@@ -277,6 +291,9 @@ func TestChain(t *testing.T) {
 	}
 	if n := log.Count(audit.Transactie, ids[0]); n != 2 {
 		t.Errorf("Integration-TransactionLog-1: %d transactie records, want 2", n)
+	}
+	if n := log.Count(audit.Kwitantie, ids[0]); n != 1 {
+		t.Errorf("%d kwitanties, want 1 at the asker", n)
 	}
 	if n := log.Count(audit.ADL, ids[0]); n != 2 {
 		t.Errorf("%d decisions, want 2", n)

@@ -64,7 +64,8 @@ func (x *exchange) evaluation(d gateway.Decision, failed bool) audit.Evaluation 
 			}},
 			Context: present(map[string]any{
 				"stap": string(policies.Inkomend), "doel": string(p.Doel), "doelVersie": p.DoelVersie, "namensCollege": string(p.NamensCollege),
-				"richting": string(x.grant.Richting()), "zaak": v.Zaak, "zaaktype": v.Zaaktype, "grant": string(x.grant.Hash),
+				"richting": string(x.grant.Richting()), "zaak": v.Zaak, "zaaktype": v.Zaaktype, "grond": string(v.Grond),
+				"grant": string(x.grant.Hash),
 			}),
 		}},
 	}

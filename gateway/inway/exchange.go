@@ -217,13 +217,19 @@ func (x *exchange) serve() {
 	x.active.put(x.id, x.grant.Hash)
 	defer x.active.drop(x.id)
 	if x.service.Handler != nil {
-		x.service.Handler.ServeHTTP(x.w, x.r)
+		w := &receipted{ResponseWriter: x.w, x: x}
+		x.service.Handler.ServeHTTP(w, x.r)
 		switch err := x.r.Context().Err(); {
+		case w.err != nil:
+			x.unsigned(w.err)
 		case x.w.Started() || errors.Is(err, context.Canceled):
 		case err != nil:
 			x.unanswered(nil, x.r, err)
 		default:
-			x.w.WriteHeader(http.StatusOK) // as net/http does for a handler that says nothing
+			w.WriteHeader(http.StatusOK) // as net/http does for a handler that says nothing
+			if w.err != nil {
+				x.unsigned(w.err)
+			}
 		}
 		return
 	}
@@ -262,8 +268,17 @@ func (x *exchange) rewrite(p *httputil.ProxyRequest) {
 	out.Header.Del("Expect")
 }
 
-// received sees the head of the service's answer, which passes unaltered; the transaction id on it is ours.
+// unsigned refuses in the place of an answer that has no kwitantie.
+func (x *exchange) unsigned(err error) {
+	clear(x.w.Header())
+	x.refuse(err)
+}
+
+// received sees the head of the service's answer, which passes unaltered; the transaction id and the kwitantie on it are ours.
 func (x *exchange) received(resp *http.Response) error {
+	if err := x.receipt(resp.StatusCode, resp.Header, false); err != nil {
+		return err
+	}
 	x.w.Header().Del(edge.HeaderTransaction)
 	resp.Header.Set(edge.HeaderTransaction, string(x.id))
 	x.answer = &watchedBody{ReadCloser: resp.Body}
@@ -273,6 +288,10 @@ func (x *exchange) received(resp *http.Response) error {
 
 // unanswered is for a service that gave no answer, or one that can't be passed on.
 func (x *exchange) unanswered(_ http.ResponseWriter, r *http.Request, err error) {
+	if gateway.CodeOf(err) == CodeKwitantie {
+		x.unsigned(err)
+		return
+	}
 	if errors.Is(r.Context().Err(), context.DeadlineExceeded) {
 		x.refuse(&gateway.Error{Kind: gateway.Unavailable, Code: CodeTimeout, Message: "service: no answer in time", Cause: hide(err)})
 		return

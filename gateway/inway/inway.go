@@ -10,7 +10,7 @@
 // verklaring, as plain FSC has it, and every other check stands. The path is passed on unaltered, Fsc-Authorization too.
 //
 // Invariants a reviewer must keep: the service is not called before the transactie and the decision are durable; a refusal leaves
-// only after its afloop is; one transaction id is served once, whoever sends it, also across a restart (Restore); what the policy
+// only after its afloop is; no answer under a purpose-bound grant goes out without a kwitantie that this peer signed; one transaction id is served once, whoever sends it, also across a restart (Restore); what the policy
 // denies says no more than its public code.
 package inway
 
@@ -27,6 +27,7 @@ import (
 	"github.com/grensloos/grensloos/gateway/accesstoken"
 	"github.com/grensloos/grensloos/gateway/audit"
 	"github.com/grensloos/grensloos/gateway/edge"
+	"github.com/grensloos/grensloos/gateway/jose"
 	"github.com/grensloos/grensloos/policies"
 )
 
@@ -70,6 +71,7 @@ type Handler struct {
 	Grants   grants
 	Policy   *policies.Engine
 	Audit    audit.Log
+	Sign     func() *jose.Signer // the key of our group certificate of now: signs the kwitantie of a service that doesn't itself
 	Services map[gateway.ServiceName]Service
 	MaxBody  int64            // of a purpose-bound request; default DefaultMaxBody
 	Timeout  time.Duration    // of a whole exchange; default DefaultTimeout
@@ -113,6 +115,7 @@ const (
 	CodeVerklaring      = "GRENSLOOS_VERKLARING"         // 403: missing, or not about this request
 	CodeTimeout         = "GRENSLOOS_TIMEOUT"            // 504
 	CodePolicy          = "GRENSLOOS_POLICY_UNAVAILABLE" // 500: no decision could be made
+	CodeKwitantie       = "GRENSLOOS_KWITANTIE"          // 500: the answer could not be signed for
 )
 
 var codes = map[string]int{
@@ -128,6 +131,7 @@ var codes = map[string]int{
 	CodeVerklaring:             http.StatusForbidden,
 	CodeTimeout:                http.StatusGatewayTimeout,
 	CodePolicy:                 http.StatusInternalServerError,
+	CodeKwitantie:              http.StatusInternalServerError,
 	audit.WriteError:           http.StatusInternalServerError,
 	edge.ErrMethodUnsupported:  http.StatusMethodNotAllowed,
 }

@@ -164,7 +164,7 @@ func newRig(t testing.TB) *rig {
 	no := false
 	service := http.HandlerFunc(r.serve)
 	r.inway = &Handler{
-		Self: gateway.Peer{ID: borne, Name: "Borne"}, PeerOf: r.peerOf, Grants: r.grants, Policy: engine, Audit: r.log, Now: r.now,
+		Self: gateway.Peer{ID: borne, Name: "Borne"}, PeerOf: r.peerOf, Grants: r.grants, Policy: engine, Audit: r.log, Now: r.now, Sign: func() *jose.Signer { return r.borne.signer },
 		Log: slog.New(slog.DiscardHandler),
 		Tokens: accesstoken.NewVerifier(borne, group, func(x5t string) (*x509.Certificate, bool) {
 			return r.borne.signer.Cert, x5t == jose.Thumbprint(r.borne.signer.Cert)

@@ -51,7 +51,8 @@ func (x *exchange) evaluation(d gateway.Decision, failed bool) audit.Evaluation 
 			}},
 			Context: present(map[string]any{
 				"stap": string(policies.Uitgaand), "doel": string(p.Doel), "doelVersie": p.DoelVersie, "namensCollege": string(p.NamensCollege),
-				"richting": string(x.grant.Richting()), "zaak": x.zaak, "zaaktype": x.zaaktype, "grant": string(x.grant.Hash),
+				"richting": string(x.grant.Richting()), "zaak": x.zaak, "zaaktype": x.zaaktype, "grond": string(x.grond),
+				"grant": string(x.grant.Hash),
 			}),
 		}},
 	}

@@ -38,6 +38,7 @@ type exchange struct {
 	worker     string
 	zaak       string
 	zaaktype   string
+	grond      gateway.Grond
 	token      string
 	address    *url.URL
 	payload    []byte // the body, if it had to be read for the verklaring
@@ -87,6 +88,11 @@ func (x *exchange) receive() error {
 	}
 	if err := edge.CheckReference(edge.HeaderZaaktype, x.zaaktype); err != nil {
 		return err
+	}
+	if grond := x.r.Header.Get(edge.HeaderGrond); grond != "" {
+		if x.grond, err = gateway.ParseGrond(grond); err != nil {
+			return gateway.Wrap(gateway.Invalid, err, edge.HeaderGrond)
+		}
 	}
 	x.worker = x.Pseudonyms.Worker(caller.Subject)
 	return nil
@@ -197,7 +203,7 @@ func (x *exchange) sign() error {
 	p, now := x.grant.Properties, x.now()
 	x.verklaring, err = verklaring.Sign(x.Sign(), verklaring.Verklaring{
 		Issuer: x.Self.ID, Audience: x.grant.ServicePeer, Subject: x.worker, NamensCollege: p.NamensCollege, GrantHash: x.grant.Hash,
-		Doel: p.Doel, DoelDigest: p.DoelDigest, Zaak: x.zaak, Zaaktype: x.zaaktype, Rollen: x.caller.Rollen, Transactie: x.id,
+		Doel: p.Doel, DoelDigest: p.DoelDigest, Zaak: x.zaak, Zaaktype: x.zaaktype, Grond: x.grond, Rollen: x.caller.Rollen, Transactie: x.id,
 		IssuedAt: now, Expires: now.Add(verklaring.MaxTTL), Method: x.r.Method, Target: x.target, BodyDigest: verklaring.Digest(x.payload),
 	})
 	return err
@@ -259,6 +265,9 @@ func (x *exchange) received(resp *http.Response) error {
 	case accesstoken.CodeInvalid, accesstoken.CodeExpired, accesstoken.CodeWrongGroup:
 		x.Tokens.Drop(x.grant)
 	}
+	if err := x.receipt(resp); err != nil {
+		return err
+	}
 	x.answer = &watchedBody{ReadCloser: resp.Body}
 	resp.Body = x.answer
 	return nil
@@ -271,6 +280,7 @@ func (x *exchange) unanswered(_ http.ResponseWriter, r *http.Request, err error)
 	}
 	tooLarge, ok := errors.AsType[*http.MaxBytesError](err)
 	switch {
+	case gateway.CodeOf(err) == CodeKwitantie, gateway.CodeOf(err) == audit.WriteError: // it answered, and we can't pass that on
 	case ok:
 		err = gateway.WithCode(gateway.Invalid, edge.CodeBodyTooLarge, "body: larger than %d bytes; send less", tooLarge.Limit)
 	case errors.Is(r.Context().Err(), context.DeadlineExceeded):

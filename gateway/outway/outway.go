@@ -3,17 +3,19 @@
 //
 // In this order: who calls (JWT of the own network), the grant (valid now, ours), our own policy for a purpose-bound grant (one
 // ADL record, also of a denial), the access token, the verklaring over the very bytes that go out, the transactie record, the
-// request, the afloop. No step sees what a later one needs, and each that fails leaves a record and a named error.
+// request, the kwitantie of the answer and its record, the answer, the afloop. No step sees what a later one needs, and each that fails leaves a record and a named error.
 //
-// It refuses headers of FSC and Grensloos from a local client except Fsc-Grant-Hash, Grensloos-Zaak and Grensloos-Zaaktype; it
-// never passes the caller's JWT on; it doesn't alter the path, nor an error of the other side; it doesn't retry.
+// It refuses headers of FSC and Grensloos from a local client except Fsc-Grant-Hash, Grensloos-Zaak, Grensloos-Zaaktype and
+// Grensloos-Grond; it never passes the caller's JWT on; it doesn't alter the path, nor an error of the other side; it doesn't retry.
 //
 // Invariants a reviewer must keep: nothing is sent before the records of the decision and of the transaction are durable; a
-// refusal leaves only after its afloop is; the token comes from the peer that offers the service and is for this grant alone.
+// refusal leaves only after its afloop is; nothing of an answer under a purpose-bound grant is passed on before its kwitantie is
+// verified and durable; the token comes from the peer that offers the service and is for this grant alone.
 package outway
 
 import (
 	"context"
+	"crypto/x509"
 	"log/slog"
 	"net/http"
 	"time"
@@ -57,11 +59,13 @@ type Handler struct {
 	Pseudonyms gateway.PseudonymKeys
 	// Transport calls one peer over mTLS: whoever answers shows a certificate of that peer (certs.Transport.To).
 	Transport func(gateway.PeerID) http.RoundTripper
-	MaxBody   int64            // of a request that needs a verklaring; default DefaultMaxBody
-	Timeout   time.Duration    // of a whole exchange; default DefaultTimeout
-	Now       func() time.Time // default time.Now
-	Log       *slog.Logger
-	Fault     func(step string) // nil; a test that kills the process between two steps sets it
+	// VerifyChain says whose a signing certificate is, if it is good now (certs.Group.VerifyChain).
+	VerifyChain func(chain []*x509.Certificate, at time.Time) (gateway.Peer, error)
+	MaxBody     int64            // of a request that needs a verklaring; default DefaultMaxBody
+	Timeout     time.Duration    // of a whole exchange; default DefaultTimeout
+	Now         func() time.Time // default time.Now
+	Log         *slog.Logger
+	Fault       func(step string) // nil; a test that kills the process between two steps sets it
 
 	buffers edge.BufferPool
 }
@@ -76,6 +80,7 @@ const (
 	StepSigned    = "outway: verklaring signed"
 	StepJournaled = "outway: transaction recorded"
 	StepAnswered  = "outway: other side answered"
+	StepReceipt   = "outway: kwitantie recorded"
 	StepPassedOn  = "outway: answer passed on"
 	StepClosed    = "outway: afloop recorded"
 )
@@ -83,7 +88,8 @@ const (
 // Steps lists the steps of an answered, purpose-bound request.
 func Steps() []string {
 	return []string{
-		StepReceived, StepGranted, StepDecided, StepRecorded, StepToken, StepSigned, StepJournaled, StepAnswered, StepPassedOn, StepClosed,
+		StepReceived, StepGranted, StepDecided, StepRecorded, StepToken, StepSigned, StepJournaled, StepAnswered, StepReceipt, StepPassedOn,
+		StepClosed,
 	}
 }
 
@@ -95,6 +101,7 @@ const (
 	CodeUnreachable  = "GRENSLOOS_INWAY_UNREACHABLE"  // 502: manager or inway of the provider not reached, or another peer answers
 	CodeTimeout      = "GRENSLOOS_TIMEOUT"            // 504
 	CodePolicy       = "GRENSLOOS_POLICY_UNAVAILABLE" // 500: no decision could be made
+	CodeKwitantie    = "GRENSLOOS_KWITANTIE"          // 502: the answer has no kwitantie, or not one of this peer about this question
 )
 
 var codes = map[string]int{
@@ -106,6 +113,7 @@ var codes = map[string]int{
 	CodeUnreachable:           http.StatusBadGateway,
 	CodeTimeout:               http.StatusGatewayTimeout,
 	CodePolicy:                http.StatusInternalServerError,
+	CodeKwitantie:             http.StatusBadGateway,
 }
 
 // ServeHTTP carries one request across the border.

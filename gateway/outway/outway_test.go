@@ -87,7 +87,7 @@ func TestOutwayAnswers(t *testing.T) {
 		if diff := cmp.Diff([]gateway.PeerID{borne}, r.peers); diff != "" {
 			t.Errorf("transport -want +got\n%s", diff)
 		}
-		if diff := cmp.Diff(counts{audit.ADL: 1, audit.Transactie: 1, audit.Afloop: 1}, r.counts()); diff != "" {
+		if diff := cmp.Diff(counts{audit.ADL: 1, audit.Transactie: 1, audit.Kwitantie: 1, audit.Afloop: 1}, r.counts()); diff != "" {
 			t.Errorf("records -want +got\n%s", diff)
 		}
 	})
@@ -339,7 +339,8 @@ func TestOutwaySteps(t *testing.T) {
 	}
 	for step, want := range map[string]counts{
 		StepDecided: {}, StepRecorded: {audit.ADL: 1}, StepSigned: {audit.ADL: 1}, StepJournaled: {audit.ADL: 1, audit.Transactie: 1},
-		StepClosed: {audit.ADL: 1, audit.Transactie: 1, audit.Afloop: 1},
+		StepAnswered: {audit.ADL: 1, audit.Transactie: 1}, StepReceipt: {audit.ADL: 1, audit.Transactie: 1, audit.Kwitantie: 1},
+		StepClosed: {audit.ADL: 1, audit.Transactie: 1, audit.Kwitantie: 1, audit.Afloop: 1},
 	} {
 		if diff := cmp.Diff(want, seen[step]); diff != "" {
 			t.Errorf("after %q -want +got\n%s", step, diff)

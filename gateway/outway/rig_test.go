@@ -29,6 +29,7 @@ import (
 	"github.com/grensloos/grensloos/gateway/contract"
 	"github.com/grensloos/grensloos/gateway/edge"
 	"github.com/grensloos/grensloos/gateway/jose"
+	"github.com/grensloos/grensloos/gateway/verklaring"
 	"github.com/grensloos/grensloos/policies"
 )
 
@@ -119,6 +120,10 @@ type rig struct {
 	mu       sync.Mutex
 	answer   func(w http.ResponseWriter, r *http.Request)
 	arrivals []arrival
+
+	provider *jose.Signer // signs the kwitantie
+	receipt  func(*verklaring.Kwitantie)
+	revoked  bool // the provider's certificate
 }
 
 type arrival struct {
@@ -136,6 +141,7 @@ func newRig(t testing.TB) *rig {
 	t.Helper()
 	r := &rig{t: t, signer: newSigner(t, uwi), grants: grantsOf{}, log: &audit.Memory{Validate: true}}
 	r.tokens = &tokensOf{r: r}
+	r.provider = newSigner(t, borne)
 	r.inway = httptest.NewTLSServer(http.HandlerFunc(r.serve))
 	t.Cleanup(r.inway.Close)
 	engine, err := policies.New(t.Context(), policies.Options{})
@@ -166,6 +172,7 @@ func newRig(t testing.TB) *rig {
 	r.outway = &Handler{
 		Self: gateway.Peer{ID: uwi, Name: "UWI"}, Group: gateway.GroupRules{ID: group, Ports: []int{port}}, Auth: auth, Grants: r.grants, Tokens: r.tokens,
 		Policy: engine, Audit: r.log, Sign: func() *jose.Signer { return r.signer }, Pseudonyms: keys, Log: slog.New(slog.DiscardHandler),
+		VerifyChain: r.verifyChain,
 		Transport: func(peer gateway.PeerID) http.RoundTripper {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -192,12 +199,44 @@ func (r *rig) serve(w http.ResponseWriter, req *http.Request) {
 	r.mu.Lock()
 	r.arrivals = append(r.arrivals, a)
 	r.mu.Unlock()
+	if a.header.Get(edge.HeaderVerklaring) != "" {
+		w.Header().Set(edge.HeaderKwitantie, r.kwitantie(a.header))
+	}
 	if answer != nil {
 		answer(w, req)
 		return
 	}
 	w.Header().Set(edge.HeaderTransaction, "of the other side")
 	_, _ = io.WriteString(w, `{"ok":true}`)
+}
+
+// verifyChain trusts the two peers' certificates.
+func (r *rig) verifyChain(chain []*x509.Certificate, _ time.Time) (gateway.Peer, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.revoked {
+		return gateway.Peer{}, gateway.Errorf(gateway.Denied, "certificate: revoked")
+	}
+	return gateway.PeerFrom(chain[0])
+}
+
+// kwitantie signs for the answer to a request.
+func (r *rig) kwitantie(request http.Header) string {
+	digest, err := verklaring.VeldenDigest(gateway.Velden{"persoon": {"naam"}})
+	must(r.t, err)
+	k := verklaring.Kwitantie{
+		Issuer: borne, Audience: uwi, Transactie: gateway.TransactionID(request.Get(edge.HeaderTransaction)), GrantHash: r.bound.Hash,
+		Doel: r.bound.Properties.Doel, Besluit: true, Uitkomst: map[gateway.Dienst]string{"persoon": "beantwoord"}, VeldenDigest: digest, Aantal: 1,
+		IssuedAt: time.Now().Truncate(time.Second),
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.receipt != nil {
+		r.receipt(&k)
+	}
+	compact, err := verklaring.SignKwitantie(r.provider, k)
+	must(r.t, err)
+	return compact
 }
 
 func (r *rig) sent() []arrival {

@@ -40,7 +40,8 @@ func TestVraagStream(t *testing.T) {
 	}{
 		"not whole": {
 			eventGevraagd + eventHengelo + eventBorne + eventKlaar, exitIncomplete,
-			[]string{"doel pw-uitkering, zaak Z-1\n", "Hengelo\n", "gevraagd als 0163, nu 0164", "te laat", "Borne, transactie " + cliTransaction, "GEHEIM", "Jansen", "volledig: nee", "het antwoord is niet volledig"}, "",
+			[]string{"doel pw-uitkering, zaak Z-1\n", "Hengelo\n", "gevraagd als 0163, nu 0164", "te laat", "Borne, transactie " + cliTransaction, "GEHEIM", "Jansen", "volledig: nee", "het antwoord is niet volledig"},
+			"",
 		},
 		"whole":       {eventGevraagd + eventBorne + strings.Replace(strings.Replace(eventKlaar, "false", "true", 1), "2}", "1}", 1), 0, []string{"Jansen", "volledig: ja"}, "niet volledig"},
 		"cut off":     {eventGevraagd + eventBorne, 1, []string{"Jansen", "broke off before its end"}, "volledig:"},

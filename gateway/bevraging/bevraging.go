@@ -6,7 +6,8 @@
 //
 // It refuses a question that is not well formed before anything is sent. Where there is no grant, or no ground, it sends nothing,
 // not even a request for a token: it records the denial (ADL 1.0.0) and says niet-gevraagd. It decides nothing else: the outway
-// does, behind an http.RoundTripper. It keeps nothing but that record. The answers are in schemas/bevraging.openapi.yaml.
+// does, behind an http.RoundTripper. It keeps nothing but that record, and the reports of doubtful fields that its users make
+// (terugmelding.go). The answers are in schemas/bevraging.openapi.yaml.
 //
 // Invariants a reviewer must keep: an answer of a gemeente that can't be read in full, or that contradicts itself, becomes a named
 // failure, never an empty answer; only beantwoord and geen-gegevens say something about the person; a question is sent a second
@@ -70,6 +71,9 @@ type Handler struct {
 	Now        func() time.Time      // default time.Now
 	Log        *slog.Logger          // for the operator; gets no question and no answer
 
+	// Terugmeldingen, if set, lets this peer report doubtful fields to the gemeente that gave them.
+	Terugmeldingen *Terugmeldingen
+
 	// Indeling, if set, gives the code of the gemeente that today has the data of the one with this code on a day (herindeling), of
 	// those that bekend knows. ok is false when there was no such gemeente on that day, or none is known.
 	Indeling func(code string, op time.Time, bekend func(code string) bool) (nu string, ok bool)
@@ -102,6 +106,7 @@ func (h *Handler) Router() (http.Handler, error) {
 		w.Header().Set("Access-Control-Allow-Origin", "*")
 		_, _ = w.Write(doc)
 	}).Methods(http.MethodGet)
+	h.routesTerugmelding(router)
 	router.Handle("/v1/bevragingen", h.Auth.Require()(http.HandlerFunc(h.bevraag))).Methods(http.MethodPost)
 	return router, nil
 }

@@ -97,7 +97,7 @@ func (u *uitvoer) stroom(media string, antwoorden <-chan genummerd) {
 		raw, err := json.Marshal(v)
 		if err != nil {
 			u.cancel()
-			for range antwoorden { //nolint:revive // until all have ended
+			for range antwoorden { // until all have ended
 			}
 			panic(http.ErrAbortHandler)
 		}

@@ -23,6 +23,7 @@ const (
 	maxChain    = 8    // certificates in a chain that a stranger hands us
 	maxVerdicts = 4096 // remembered per trust state; far more than a group has certificates
 	minRSABits  = 2048 // NCSC TLS guidelines: the least that is "voldoende"
+	maxRSABits  = 8192 // as crypto/tls: a key of 256,000 bits, which anybody can write down, takes seconds for one signature
 	maxFile     = 64e6 // bytes of an anchor or CRL file; a CRL of 100,000 entries is 4 MB
 	pemCRL      = "X509 CRL"
 	pemCert     = "CERTIFICATE"
@@ -185,6 +186,11 @@ func keyOf(chain []*x509.Certificate, use x509.ExtKeyUsage) verdictKey {
 
 func (t *trust) judge(chain []*x509.Certificate, at, now time.Time, use x509.ExtKeyUsage) (*verdict, error) {
 	leaf := chain[0]
+	for _, c := range chain { // before any signature in the chain is looked at
+		if pub, ok := c.PublicKey.(*rsa.PublicKey); ok && pub.N.BitLen() > maxRSABits {
+			return nil, gateway.Errorf(gateway.Denied, "certificate chain: RSA key of %d bits; at most %d", pub.N.BitLen(), maxRSABits)
+		}
+	}
 	intermediates := x509.NewCertPool()
 	for _, c := range chain[1:] {
 		intermediates.AddCert(c)

@@ -52,6 +52,8 @@ func NewServer(h http.Handler, tlsCfg *tls.Config, log *slog.Logger) *http.Serve
 		IdleTimeout:       IdleTimeout,
 		MaxHeaderBytes:    MaxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		// net/http answers OPTIONS * by itself, before h has seen who asks.
+		DisableGeneralOptionsHandler: true,
 	}
 }
 

@@ -29,8 +29,10 @@ import (
 	"github.com/grensloos/grensloos/gateway"
 )
 
-// minRSABits is the least RSA modulus that Digikoppeling Beveiliging accepts for signatures.
-const minRSABits = 2048
+const (
+	minRSABits = 2048 // the least RSA modulus that Digikoppeling Beveiliging accepts for signatures
+	maxRSABits = 8192 // as crypto/tls: what a key costs to verify with grows with its square
+)
 
 // ErrAlgorithm is in the chain of every error about an alg that is not allowed or doesn't fit the key.
 var ErrAlgorithm = &gateway.Error{
@@ -262,7 +264,7 @@ func (p *Parsed) VerifyKey(pub crypto.PublicKey) error {
 func algorithmOf(pub crypto.PublicKey) (string, error) {
 	switch key := pub.(type) {
 	case *rsa.PublicKey:
-		if key.N != nil && key.N.BitLen() >= minRSABits {
+		if key.N != nil && key.N.BitLen() >= minRSABits && key.N.BitLen() <= maxRSABits {
 			return "RS256", nil
 		}
 	case *ecdsa.PublicKey:
@@ -277,7 +279,7 @@ func algorithmOf(pub crypto.PublicKey) (string, error) {
 			}
 		}
 	}
-	return "", gateway.Wrap(gateway.Invalid, ErrAlgorithm, "key: RSA of at least 2048 bits, or ECDSA on P-256, P-384 or P-521")
+	return "", gateway.Wrap(gateway.Invalid, ErrAlgorithm, "key: RSA of 2048 to 8192 bits, or ECDSA on P-256, P-384 or P-521")
 }
 
 func fits(alg string, pub crypto.PublicKey) error {

@@ -133,12 +133,22 @@ func (s *Store) Contracts(ctx context.Context, f contract.Filter) (recs []contra
 	return recs, last, unavailable(err, "contracts")
 }
 
-// Unanswered counts the contracts that name peer, did not end before now, and that self has not signed in any way.
+const (
+	// unansweredUnit is how much content counts as one contract that waits: a thousand of them hold 16 MB, not a gigabyte.
+	unansweredUnit = 16 << 10
+	// unansweredFor is how long one counts after its end, so that proposals that end at once do not fill the disk.
+	unansweredFor = 30 * 24 * time.Hour
+)
+
+// Unanswered weighs the contracts that peer signed, that self has not signed in any way, and that did not end more than
+// unansweredFor before now: each counts one, and one more for every whole unansweredUnit of content. What another peer proposed
+// does not count for those that it names.
 func (s *Store) Unanswered(ctx context.Context, peer, self gateway.PeerID, now time.Time) (int, error) {
 	var n int
-	err := s.read.QueryRowContext(ctx, `SELECT count(*) FROM contract_parties p JOIN contracts c ON c.hash = p.contract
-		WHERE p.peer = ? AND c.not_after >= ? AND NOT EXISTS (SELECT 1 FROM signatures s WHERE s.contract = c.hash AND s.peer = ?)`,
-		string(peer), now.Unix(), string(self)).Scan(&n)
+	err := s.read.QueryRowContext(ctx, `SELECT coalesce(sum(1 + length(c.content) / ?), 0) FROM contracts c WHERE c.not_after >= ?
+		AND EXISTS (SELECT 1 FROM signatures s WHERE s.contract = c.hash AND s.peer = ?)
+		AND NOT EXISTS (SELECT 1 FROM signatures s WHERE s.contract = c.hash AND s.peer = ?)`,
+		unansweredUnit, now.Add(-unansweredFor).Unix(), string(peer), string(self)).Scan(&n)
 	return n, unavailable(err, "contracts")
 }
 

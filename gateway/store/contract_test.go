@@ -114,7 +114,7 @@ func TestUnanswered(t *testing.T) {
 		peer gateway.PeerID
 		at   time.Time
 		want int
-	}{{uwi, now, 2}, {derde, now, 0}, {uwi, now.Add(25 * time.Hour), 0}} {
+	}{{uwi, now, 2}, {derde, now, 0}, {uwi, now.Add(25 * time.Hour), 2}, {uwi, now.Add(32 * 24 * time.Hour), 0}} {
 		if got, err := s.Unanswered(t.Context(), tt.peer, borne, tt.at); err != nil || got != tt.want {
 			t.Errorf("%s at %v: %d, %v, want %d", tt.peer, tt.at, got, err, tt.want)
 		}

@@ -338,6 +338,11 @@ func TestReach(t *testing.T) {
 			nil, `{"doel":"doorverwijzing-welzijn","zaak":"Z-1","zaaktype":"doorverwijzing","bsn":"` + bsn + `","gemeenten":[{"gemeente":"2","grond":"zaak"}]}`,
 			[]string{"0002 zaak buiten-reikwijdte"},
 		},
+		"not in the table, but a peer": {
+			func(f *fixture) {
+				f.handler.Indeling = func(string, time.Time, func(string) bool) (string, bool) { return "", false }
+			}, named(1), []string{"0001 zaak asked"},
+		},
 		"joined since": {
 			func(f *fixture) {
 				f.handler.Bekend = func() []bevraging.Gemeente {
@@ -395,6 +400,7 @@ func TestReach(t *testing.T) {
 	for name, body := range map[string]string{
 		"group too large":       group,
 		"code of another time":  named(8),
+		"known now, not then":   strings.Replace(named(1), `"velden"`, `"peildatum":"2020-01-01","velden"`, 1),
 		"named, not of the day": strings.Replace(named(8), `"velden"`, `"peildatum":"2020-01-01","velden"`, 1),
 	} {
 		f := newRegion(t, 3, func(r *http.Request, _ int) (*http.Response, error) { return good(r) })

@@ -103,6 +103,27 @@ func TestSlowGemeenteTakesNotAll(t *testing.T) {
 	})
 }
 
+// All questions together have a bound on what they send at once; what waits for its turn is sent after.
+func TestRequestsInFlight(t *testing.T) {
+	builtin()
+	synctest.Test(t, func(t *testing.T) {
+		var busy, most atomic.Int32
+		f := newRegion(t, 5, func(r *http.Request, _ int) (*http.Response, error) {
+			if n := busy.Add(1); n > most.Load() {
+				most.Store(n)
+			}
+			defer busy.Add(-1)
+			after(time.Second)
+			return good(r)
+		})
+		f.handler.Config = bevraging.Config{MaxVerzoeken: 2}
+		start := time.Now()
+		if a := f.answer(named(1, 2, 3, 4, 5)); !a.Volledig || most.Load() != 2 || time.Since(start) != 3*time.Second {
+			t.Errorf("volledig %v, at most %d at once, %s; want all answered, 2 at a time, in 3 s", a.Volledig, most.Load(), time.Since(start))
+		}
+	})
+}
+
 func TestConfig(t *testing.T) {
 	for name, tc := range map[string]struct {
 		cfg bevraging.Config

@@ -104,8 +104,10 @@ func (p *Peers) cached(peer gateway.PeerID) (keySet, bool) {
 
 func (p *Peers) fetchKeys(ctx context.Context, peer gateway.PeerID) (keySet, error) {
 	status, body, err := p.call(ctx, peer, http.MethodGet, "/v1/.well-known/jwks.json", "", nil)
-	if err != nil {
-		return keySet{}, err
+	if err != nil { // why is for our log: where to look was the peer's word, and what we found there is not for it to know
+		return keySet{}, &gateway.Error{
+			Kind: gateway.Unavailable, Message: "jwks.json of peer " + string(peer) + ": can't be fetched now", Cause: gateway.Wrap(gateway.Internal, err, "fetch"),
+		}
 	}
 	if status != http.StatusOK {
 		return keySet{}, gateway.Errorf(gateway.Unavailable, "jwks.json of peer %s: status %d", peer, status)

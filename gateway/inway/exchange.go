@@ -201,6 +201,9 @@ func (x *exchange) bind() error {
 	if err == nil {
 		err = edge.CheckReference("verklaring: sub", v.Subject)
 	}
+	for i := 0; err == nil && i < len(v.Rollen); i++ { // they go into our records too
+		err = edge.CheckReference("verklaring: rol", v.Rollen[i])
+	}
 	if err != nil {
 		return &gateway.Error{Kind: gateway.Denied, Code: CodeVerklaring, Cause: err}
 	}

@@ -84,7 +84,7 @@ func TestDigestIsWhatWasSigned(t *testing.T) {
 		t.Fatal(err)
 	}
 	for doel, want := range map[gateway.Doel]string{
-		"pw-uitkering":           "zMpxy3xhu6x7_75_3jILyHaCmASccDphPIh1S_N-wuU",
+		"pw-uitkering":           "NvyT-021yKl_rLRgZmIbZUJxTsbVc6wEP6Sx2wvLM18",
 		"pw-reintegratie":        "F3QNphjO_-ZXGt7uWP2qk84K2oyGX-FePKEc0cjq1wg",
 		"doorverwijzing-welzijn": "-rTzJQEhzYt0rizXlJFtjjYoF8dGZwAdhnkIc51STig",
 		"casusregie-contact":     "5ZxC9hlKJpLQUQg-vL-OUKTwlNI_afyvooeOmyTOJ8Y",

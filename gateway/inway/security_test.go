@@ -77,17 +77,22 @@ func TestSignedThingsAreNotMixedUp(t *testing.T) {
 			t.Errorf("%s as access token: got %d %s", name, a.status, a.header.Get(edge.HeaderErrorCode))
 		}
 	}
-	byUWI := func(typ string, chain bool) string {
-		jws, err := jose.Sign(r.uwi.signer, parsedStatement.Payload, jose.Header{Typ: typ, X5C: chain})
-		must(t, err)
-		return jws
+	sign := func(by identity, typ string, chain bool) func(payload []byte) string {
+		return func(payload []byte) string {
+			jws, err := jose.Sign(by.signer, payload, jose.Header{Typ: typ, X5C: chain})
+			must(t, err)
+			return jws
+		}
 	}
-	for name, jws := range map[string]string{
-		"the token": token, "no typ": byUWI("", true), "typ JWT": byUWI("JWT", true), "typ in capitals": byUWI("VERKLARING+JWT", true),
-		"without x5c": byUWI(verklaring.Typ, false), "signed by Borne, which it is for": byBorne(parsedStatement.Payload, verklaring.Typ),
+	for name, again := range map[string]func(payload []byte) string{
+		"the token": func([]byte) string { return token }, "no typ": sign(r.uwi, "", true), "typ JWT": sign(r.uwi, "JWT", true),
+		"typ in capitals": sign(r.uwi, "VERKLARING+JWT", true), "without x5c": sign(r.uwi, verklaring.Typ, false),
+		"signed by Borne, which it is for": sign(r.borne, verklaring.Typ, true),
 	} {
 		req, id := r.request(call{})
-		req.Header.Set(edge.HeaderVerklaring, jws)
+		_, own, err := verklaring.Parse(req.Header.Get(edge.HeaderVerklaring))
+		must(t, err)
+		req.Header.Set(edge.HeaderVerklaring, again(own.Payload))
 		resp, err := r.client(nil).Do(req)
 		must(t, err)
 		body, err := io.ReadAll(resp.Body)

@@ -30,22 +30,24 @@ func (w *wereld) verifieer(g gateway.Grant, id gateway.TransactionID, rec *httpt
 func TestKwitantieOfAnAnswer(t *testing.T) {
 	tests := []struct {
 		name, body string
-		prep       func(w *wereld)
 		uitkomst   map[gateway.Dienst]string
 		velden     gateway.Velden
 		aantal     int
 	}{
 		{
-			"fields of one dienst", `{"bsn":"999990019","velden":{"persoon":["naam"]}}`, nil,
-			map[gateway.Dienst]string{"persoon": "beantwoord"}, gateway.Velden{"persoon": {"naam"}}, 1,
+			name: "fields of one dienst", body: `{"bsn":"999990019","velden":{"persoon":["naam"]}}`,
+			uitkomst: map[gateway.Dienst]string{"persoon": "beantwoord"},
+			velden:   gateway.Velden{"persoon": {"naam"}}, aantal: 1,
 		},
 		{
-			"a field withheld", `{"bsn":"999990019","velden":{"persoon":["naam","adres"],"uitkering":["loopt"]}}`, nil,
-			map[gateway.Dienst]string{"persoon": "beantwoord", "uitkering": "beantwoord"}, gateway.Velden{"persoon": {"naam"}, "uitkering": {"loopt"}}, 3,
+			name: "a field withheld", body: `{"bsn":"999990019","velden":{"persoon":["naam","adres"],"uitkering":["loopt"]}}`,
+			uitkomst: map[gateway.Dienst]string{"persoon": "beantwoord", "uitkering": "beantwoord"},
+			velden:   gateway.Velden{"persoon": {"naam"}, "uitkering": {"loopt"}}, aantal: 3,
 		},
 		{
-			"nobody knows", `{"bsn":"999990032","velden":{"persoon":["naam"]}}`, nil,
-			map[gateway.Dienst]string{"persoon": "geen-gegevens"}, nil, 0,
+			name: "nobody knows", body: `{"bsn":"999990032","velden":{"persoon":["naam"]}}`,
+			uitkomst: map[gateway.Dienst]string{"persoon": "geen-gegevens"},
+			velden:   nil, aantal: 0,
 		},
 	}
 	for _, tt := range tests {

@@ -46,7 +46,8 @@ effect. Run it as often as need be: what is there stays, what came since goes ov
 their own end; with --oude-contracten intrekken, on or after the day, each is revoked whose successor all parties accepted, and the
 old peer must run once more to say so to its partners.
 
-Not moved: sources, local policy, logs, contact persons and reports (terugmeldingen). The old peers keep theirs for as long as the law wants.
+Not moved: sources, local policy and logs; the old peers keep theirs for as long as the law wants. Contact persons and open reports
+(terugmeldingen) are counted, for a person to see to.
 
 Exit codes: 0 all of it moves or moved; 3 some of it can't, and it is named; 2 the command or the configurations are not right;
 1 any other failure.`,

@@ -91,7 +91,7 @@ type contractenVerslag struct {
 // nietOver counts what can't move, for one reason.
 type nietOver struct {
 	Van    gateway.PeerID `json:"van"`
-	Wat    string         `json:"wat"` // toestemming, contract, grant
+	Wat    string         `json:"wat"` // toestemming, contract, grant, intrekking, contactpersoon, terugmelding
 	Reden  string         `json:"reden"`
 	Aantal int            `json:"aantal"`
 }
@@ -164,7 +164,43 @@ func planHerindeling(ctx context.Context, oud []*offline, nieuw *offline, per ti
 	if err != nil {
 		return nil, err
 	}
+	for _, o := range oud {
+		if err := p.blijft(ctx, o); err != nil {
+			return nil, fmt.Errorf("%s: %w", o.cfg.Peer.Name, err)
+		}
+	}
 	return p, p.register(ctx, oud, nieuw, weg, bekend)
+}
+
+// blijft counts what a person must see to: the household references of two gemeenten can't be joined by a program, and a report is
+// about an answer that the old gemeente gave.
+func (p *herindelingPlan) blijft(ctx context.Context, o *offline) error {
+	for after := ""; ; {
+		page, err := o.store.Contactpersonen(ctx, true, after, store.MaxContactpersonen)
+		if err != nil {
+			return err
+		}
+		for _, c := range page {
+			p.niet(o, "contactpersoon", "wijs haar opnieuw toe bij de nieuwe gemeente")
+			after = c.ID
+		}
+		if len(page) < store.MaxContactpersonen {
+			break
+		}
+	}
+	for after := ""; ; {
+		page, err := o.store.OntvangenMeldingen(ctx, true, after, store.MaxTerugmeldingen)
+		if err != nil {
+			return err
+		}
+		for _, m := range page {
+			p.niet(o, "terugmelding", "nog niet afgehandeld; handel haar bij de oude gemeente af")
+			after = m.ID
+		}
+		if len(page) < store.MaxTerugmeldingen {
+			return nil
+		}
+	}
 }
 
 // bekend are the peers that the successor can reach, or has a contract with.

@@ -21,8 +21,10 @@ import (
 	"github.com/grensloos/grensloos/gateway/audit/journal"
 	"github.com/grensloos/grensloos/gateway/beheer"
 	"github.com/grensloos/grensloos/gateway/bevraging"
+	"github.com/grensloos/grensloos/gateway/contactpersoon"
 	"github.com/grensloos/grensloos/gateway/contract"
 	"github.com/grensloos/grensloos/gateway/gemeenten"
+	"github.com/grensloos/grensloos/gateway/store"
 )
 
 // noordHolland are Heerhugowaard and Langedijk, Dijk en Waard that takes over from them, and who asks.
@@ -194,9 +196,11 @@ func TestHerindeling(t *testing.T) {
 	n.stop(n.heerhugowaard)
 	n.stop(n.langedijk)
 
-	nietOver := []nietOver{
+	n.contactpersoon(n.langedijk, later)
+	blijft := []nietOver{
 		{n.heerhugowaard.ID, "toestemming", "de ontvanger 00000099900000009000 is bij de nieuwe gemeente niet bekend", 1},
 		{n.heerhugowaard.ID, "toestemming", "de ontvanger is opgegaan in de nieuwe gemeente", 1},
+		{n.langedijk.ID, "contactpersoon", "wijs haar opnieuw toe bij de nieuwe gemeente", 1},
 	}
 	planned := herindelingVerslag{
 		Per:  "2022-01-01",
@@ -205,7 +209,7 @@ func TestHerindeling(t *testing.T) {
 			{n.heerhugowaard.ID, n.heerhugowaard.Name, "0398"}, {n.langedijk.ID, n.langedijk.Name, "0416"},
 		},
 		Sleutels: 2, Toestemmingen: toestemmingenVerslag{Over: 3, Ingetrokken: 1}, Contracten: contractenVerslag{Oud: 3, Voorstellen: 2},
-		NietOver: nietOver, Hashes: []gateway.ContentHash{},
+		NietOver: blijft, Hashes: []gateway.ContentHash{},
 	}
 	report := func(got herindelingVerslag, err error, want herindelingVerslag) {
 		t.Helper()
@@ -253,6 +257,15 @@ func TestHerindeling(t *testing.T) {
 		again.Contracten = contractenVerslag{Oud: 3, WasVoorstel: 2}
 		got, err := n.herindeling()
 		report(got, err, again)
+	})
+	t.Run("no old contract goes before the new one is accepted", func(t *testing.T) {
+		wait := planned
+		wait.Proef, wait.Sleutels, wait.Toestemmingen = true, 0, toestemmingenVerslag{WasOver: 3}
+		wait.Contracten = contractenVerslag{Oud: 3, WasVoorstel: 2}
+		const reden = "het nieuwe contract is nog niet door alle partijen geaccepteerd"
+		wait.NietOver = []nietOver{{n.heerhugowaard.ID, "intrekking", reden, 2}, blijft[0], blijft[1], blijft[2], {n.langedijk.ID, "intrekking", reden, 1}}
+		got, err := n.herindeling("--dry-run", "--oude-contracten", "intrekken")
+		report(got, err, wait)
 	})
 	t.Run("on record at both sides", func(t *testing.T) {
 		for _, tt := range []struct {
@@ -327,6 +340,36 @@ func TestHerindeling(t *testing.T) {
 		want("still withdrawn", vraag(toegestaan, "--gemeente", "0398"), "persoon=geweigerd(geweigerd)")
 		want("still open", vraag(langedijker, "--gemeente", "0416"), "persoon=beantwoord")
 	})
+}
+
+// contactpersoon writes one into the register of a peer that does not run.
+func (n *noordHolland) contactpersoon(p *regionPeer, bsn string) {
+	n.t.Helper()
+	cfg, err := loadConfig(p.config())
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	keys, err := loadPseudonyms(cfg)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	person, err := gateway.ParseBSN(bsn)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	c, err := contactpersoon.New(contactpersoon.Contactpersoon{
+		Huishouden: "H-1", Leden: []gateway.Pseudonym{keys.Pseudonym(person)}, Naam: "C. Bakker", Organisatie: "Sociaal team",
+	}, time.Now())
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	s, err := store.Open(n.t.Context(), cfg.Store)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if err := errors.Join(s.WijsToe(n.t.Context(), c, [][]gateway.Pseudonym{keys.All(person)}), s.Close()); err != nil {
+		n.t.Fatal(err)
+	}
 }
 
 // half does the first half of a herindeling: the keys, and the consents of the first gemeente.

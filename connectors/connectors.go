@@ -95,6 +95,8 @@ type Bevinding struct {
 	Regel   int
 	Ernst   Ernst
 	Tekst   string
+
+	NietAangeboden bool // no defect: a dienst or veld of the common schema that the mapping leaves out
 }
 
 // Codes of the errors that a source returns.

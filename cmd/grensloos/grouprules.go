@@ -188,7 +188,9 @@ func (g *GroupConfig) rules() GroupRules {
 	if g.loaded != nil {
 		return *g.loaded
 	}
-	return GroupRules{ID: g.ID, Ports: g.Ports}
+	r := GroupRules{ID: g.ID, Ports: g.Ports}
+	r.defaults()
+	return r
 }
 
 func (g *GroupConfig) digest() string { return g.rules().digest() }

@@ -111,26 +111,18 @@ func (h *health) contracts(ctx context.Context) beheer.ContractenJSON {
 // countContracts counts by state and names what asks for something: what ends soon without a successor, what waits for us, and
 // what a party refused to take.
 func countContracts(all []contract.Summary, self gateway.PeerID, now time.Time) beheer.ContractenJSON {
-	out := beheer.ContractenJSON{PerToestand: map[contract.State]int{}, Aandacht: []beheer.AandachtJSON{}}
-	until := map[string]time.Time{} // what is agreed, and until when at the latest
+	out := beheer.ContractenJSON{PerToestand: map[string]int{}, Aandacht: []beheer.AandachtJSON{}}
 	for _, s := range all {
-		if s.State == contract.Valid || s.State == contract.NotYet {
-			for _, key := range agreed(s.Content) {
-				if end := s.Content.NotAfter(); end.After(until[key]) {
-					until[key] = end
-				}
-			}
-		}
-	}
-	for _, s := range all {
-		out.PerToestand[s.State]++
+		out.PerToestand[beheer.Toestand(s.State)]++
 		end := s.Content.NotAfter()
 		add := func(what string) {
 			others := slices.DeleteFunc(s.Content.Parties(), func(id gateway.PeerID) bool { return id == self })
 			out.Aandacht = append(out.Aandacht, beheer.AandachtJSON{Hash: s.Hash, Wat: what, GeldigTot: end.UTC(), Partijen: others})
 		}
-		soon := s.State == contract.Valid && end.Sub(now) < endsSoon
-		if soon && slices.ContainsFunc(agreed(s.Content), func(key string) bool { return !until[key].After(end) }) {
+		followed := slices.ContainsFunc(all, func(o contract.Summary) bool {
+			return (o.State == contract.Valid || o.State == contract.NotYet) && o.Content.NotAfter().After(end) && o.Content.Covers(s.Content)
+		})
+		if s.State == contract.Valid && end.Sub(now) < endsSoon && !followed {
 			add(beheer.AandachtVerloopt)
 		}
 		if s.State == contract.Proposed && slices.Contains(s.Missing, self) {
@@ -144,15 +136,6 @@ func countContracts(all []contract.Summary, self gateway.PeerID, now time.Time) 
 		return cmp.Or(a.GeldigTot.Compare(b.GeldigTot), cmp.Compare(a.Hash, b.Hash))
 	})
 	return out
-}
-
-// agreed says what each connection grant of a contract lets whom do, so that a successor is recognised.
-func agreed(c *contract.Content) []string {
-	var keys []string
-	for _, g := range c.ConnectionGrants() {
-		keys = append(keys, fmt.Sprint(g.Outway, " ", g.ServicePeer, " ", g.Service, " ", g.Properties.Doel, " ", g.Properties.NamensCollege))
-	}
-	return keys
 }
 
 // monitoring is the listener for whoever watches this peer: no caller is known there, so nothing there is about anybody.

@@ -37,7 +37,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		Args:          cobra.NoArgs,
 	}
 	root.AddCommand(serveCommand(), demoCommand(), pkiCommand(), tokenCommand(), contractCommand(), toestemmingCommand(),
-		vraagCommand(), auditCommand(), connectorCommand(), herindelingCommand())
+		vraagCommand(), auditCommand(), connectorCommand(), herindelingCommand(),
+		doctorCommand(), configCommand())
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)

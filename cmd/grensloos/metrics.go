@@ -15,6 +15,7 @@ import (
 
 	"github.com/grensloos/grensloos/gateway"
 	"github.com/grensloos/grensloos/gateway/audit"
+	"github.com/grensloos/grensloos/gateway/beheer"
 	"github.com/grensloos/grensloos/gateway/contract"
 	"github.com/grensloos/grensloos/gateway/edge"
 )
@@ -270,7 +271,7 @@ func (m *moment) Collect(out chan<- prometheus.Metric) {
 	gauge(m.lagSeconds, age.Seconds())
 	if counts := m.h.contracts(ctx); counts.Fout == "" {
 		for _, state := range []contract.State{contract.Proposed, contract.NotYet, contract.Valid, contract.Rejected, contract.Revoked, contract.Expired} {
-			gauge(m.contracts, float64(counts.PerToestand[state]), string(state))
+			gauge(m.contracts, float64(counts.PerToestand[beheer.Toestand(state)]), string(state))
 		}
 	}
 	now := p.now()

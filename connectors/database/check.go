@@ -42,6 +42,17 @@ func Check(ctx context.Context, cfg Config, out io.Writer) error {
 	return nil
 }
 
+// Findings is Check on a source that need not be usable, as Open demands. The error says that the mapping can't be read, with file
+// and line, or that the source can't be reached.
+func Findings(ctx context.Context, cfg Config) ([]connectors.Bevinding, error) {
+	s, err := open(cfg, Options{})
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	return s.Check(ctx)
+}
+
 // Check compares the mapping with the tables and columns that there are, tries the conversions on a sample of rows, and says what
 // of the common schema is not mapped.
 func (s *Source) Check(ctx context.Context) ([]connectors.Bevinding, error) {
@@ -228,12 +239,12 @@ func (s *Source) ontbreekt() []connectors.Bevinding {
 	for _, dienst := range slices.Sorted(maps.Keys(s.schema.Diensten)) {
 		d, ok := s.m.diensten[dienst]
 		if !ok {
-			findings = append(findings, s.letOp(1, "dienst %s is not mapped: it is not offered", dienst))
+			findings = append(findings, nietAangeboden(s.letOp(1, "dienst %s is not mapped: it is not offered", dienst)))
 			continue
 		}
 		for _, veld := range slices.Sorted(maps.Keys(s.schema.Diensten[dienst].Velden)) {
 			if _, ok := d.velden[veld]; !ok {
-				findings = append(findings, s.letOp(d.tabel.regel, "veld %s.%s is not mapped: it is not offered", dienst, veld))
+				findings = append(findings, nietAangeboden(s.letOp(d.tabel.regel, "veld %s.%s is not mapped: it is not offered", dienst, veld)))
 			}
 		}
 	}
@@ -241,6 +252,11 @@ func (s *Source) ontbreekt() []connectors.Bevinding {
 		findings = append(findings, s.letOp(s.m.persoon.tabel.regel, "geboortedatum is not mapped: a purpose that decides on age can't be answered"))
 	}
 	return findings
+}
+
+func nietAangeboden(b connectors.Bevinding) connectors.Bevinding {
+	b.NietAangeboden = true
+	return b
 }
 
 func (s *Source) fout(line int, format string, args ...any) connectors.Bevinding {

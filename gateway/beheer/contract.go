@@ -72,6 +72,9 @@ var toestanden = map[contract.State]string{
 	contract.Expired:  "verlopen",
 }
 
+// Toestand is a state of a contract in the words of this API.
+func Toestand(s contract.State) string { return toestanden[s] }
+
 var aflevertoestanden = map[contract.DeliveryState]string{
 	contract.Open:      "onderweg",
 	contract.Delivered: "afgeleverd",

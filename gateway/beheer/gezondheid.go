@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/grensloos/grensloos/gateway"
-	"github.com/grensloos/grensloos/gateway/contract"
 	"github.com/grensloos/grensloos/gateway/edge"
 )
 
@@ -51,9 +50,9 @@ type GroepsregelsJSON struct {
 
 // ContractenJSON counts the contracts of a peer and names those that ask for something.
 type ContractenJSON struct {
-	PerToestand map[contract.State]int `json:"perToestand"`
-	Aandacht    []AandachtJSON         `json:"aandacht"`
-	Fout        string                 `json:"fout,omitempty"` // why they could not be counted
+	PerToestand map[string]int `json:"perToestand"`
+	Aandacht    []AandachtJSON `json:"aandacht"`
+	Fout        string         `json:"fout,omitempty"` // why they could not be counted
 }
 
 // What a contract can ask for.

@@ -14,7 +14,6 @@ import (
 	"github.com/grensloos/grensloos/gateway"
 	"github.com/grensloos/grensloos/gateway/audit"
 	"github.com/grensloos/grensloos/gateway/beheer"
-	"github.com/grensloos/grensloos/gateway/contract"
 	"github.com/grensloos/grensloos/gateway/edge"
 )
 
@@ -40,7 +39,7 @@ func (w *world) Gezondheid(context.Context) beheer.GezondheidJSON {
 		Peer: beheer.PeerJSON{OIN: borne, Naam: "Borne"}, Tijd: now, Gestart: now, Versie: "test",
 		Onderdelen: []beheer.OnderdeelJSON{{Naam: "journaal", Uitleg: "vol", Herstel: "maak ruimte"}},
 		Contracten: beheer.ContractenJSON{
-			PerToestand: map[contract.State]int{contract.Valid: 1},
+			PerToestand: map[string]int{"geldig": 1},
 			Aandacht:    []beheer.AandachtJSON{{Hash: "$1$1$x", Wat: beheer.AandachtVerloopt, GeldigTot: now, Partijen: []gateway.PeerID{uwi}}},
 		},
 		Groepsregels: beheer.GroepsregelsJSON{Groep: "demo", Digest: "x"}, Beleid: "r1",

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -442,6 +443,30 @@ func TestTransport(t *testing.T) {
 			_, err = Issue(r.dir, Request{OIN: uwi, Name: "UWI", Hosts: []string{"localhost"}, Out: filepath.Dir(made.CertFile), ReuseKey: true, Now: t0})
 			must(t, err)
 			must(t, asker.Reload())
+		}
+	})
+	t.Run("no more connections than the bound", func(t *testing.T) {
+		var made, busy atomic.Int32
+		full := make(chan struct{})
+		srv := r.serve(id, countConns(&made), func(srv *http.Server) {
+			srv.Handler = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+				if busy.Add(1) == maxPerPeer {
+					close(full)
+				}
+				<-full
+			})
+		})
+		var all sync.WaitGroup
+		for range 2 * maxPerPeer {
+			all.Go(func() {
+				if _, _, err := ask(c, srv.URL); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if got := made.Load(); got > maxPerPeer {
+			t.Errorf("got %d connections, want at most %d", got, maxPerPeer)
 		}
 	})
 	t.Run("closed connections are forgotten", func(t *testing.T) {

@@ -19,7 +19,7 @@ import (
 const (
 	dialTimeout     = 5 * time.Second // TCP and TLS together
 	idleTimeout     = 90 * time.Second
-	maxIdlePerPeer  = 64
+	maxPerPeer      = 64 // connections to one address of a peer, in use or kept; a call beyond it waits for one
 	maxHeaderAnswer = 64 << 10
 )
 
@@ -103,7 +103,8 @@ func (p *peerTransport) current() *http.Transport {
 				return p.dial(ctx, network, addr, pair)
 			},
 			DialContext:            noPlain,
-			MaxIdleConnsPerHost:    maxIdlePerPeer,
+			MaxConnsPerHost:        maxPerPeer,
+			MaxIdleConnsPerHost:    maxPerPeer,
 			IdleConnTimeout:        idleTimeout,
 			MaxResponseHeaderBytes: maxHeaderAnswer,
 			DisableCompression:     true, // what passes is passed on as it is

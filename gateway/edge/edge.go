@@ -45,7 +45,7 @@ const (
 func NewServer(h http.Handler, tlsCfg *tls.Config, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           recovered(h, log),
-		TLSConfig:         tlsCfg,
+		TLSConfig:         tlsCfg.Clone(), // net/http adds to it, and several servers share one
 		ReadHeaderTimeout: ReadHeaderTimeout,
 		ReadTimeout:       ReadTimeout,
 		WriteTimeout:      WriteTimeout,

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -50,7 +51,10 @@ type Config struct {
 	// Monitoring is where health, readiness and metrics are given, on our own network, without a JWT: nothing there is about
 	// anybody. Empty: nowhere.
 	Monitoring ListenerConfig `yaml:"bewaking"`
-	// Peers are the other peers of the group and where their managers listen, as long as there is no directory.
+	// Directories are the peers whose list of peers and services this peer follows, and to which it announces itself. Not beside
+	// those of group.bestand.
+	Directories []DirectoryPeer `yaml:"directories"`
+	// Peers are the other peers of the group that no directory needs to name. What stands here wins over what a directory says.
 	Peers []NeighbourConfig `yaml:"peers"`
 	// Gemeenten is the table of gemeentecodes: which were valid when, and who took over from whom.
 	Gemeenten gemeenten.Config `yaml:"gemeenten"`
@@ -135,6 +139,19 @@ type ManagerConfig struct {
 	// RetryStart is the first pause before a signature that did not reach a peer is sent again; it doubles up to 300 s.
 	// Default: 1s.
 	RetryStart time.Duration `yaml:"herhaalStart"`
+	// RenewDays is how many days before its end a contract that this peer needs is proposed anew, once. Default: 0, never.
+	RenewDays int `yaml:"vernieuwDagen"`
+	// Directory is how this peer deals with directories, and how it is one.
+	Directory DirectoryConfig `yaml:"directory"`
+}
+
+// DirectoryConfig is the manager's part about directories.
+type DirectoryConfig struct {
+	// Accept makes this peer, as a directory, accept a publication by a peer that announced itself, unless another peer publishes
+	// the same gemeentecode. Default: a person accepts each.
+	Accept bool `yaml:"accepteer"`
+	// Every is how often the directories are read. Default: 5s.
+	Every time.Duration `yaml:"ververs"`
 }
 
 // InwayConfig is the inway's section.
@@ -235,6 +252,9 @@ func (c *Config) defaults() {
 	if c.Manager.RetryStart == 0 {
 		c.Manager.RetryStart = time.Second
 	}
+	if c.Manager.Directory.Every == 0 {
+		c.Manager.Directory.Every = 5 * time.Second
+	}
 	if c.Source != nil && c.Source.Timeout == 0 {
 		c.Source.Timeout = 5 * time.Second
 	}
@@ -327,10 +347,37 @@ func (c *Config) check() error {
 		}
 		c.checkAddress(key+".manager", n.Manager, true, bad)
 	}
+	if c.Manager.RenewDays < 0 || c.Manager.RenewDays > 3650 {
+		bad("manager.vernieuwDagen", "between 0 and 3650")
+	}
+	if c.Manager.Directory.Every < time.Second || c.Manager.Directory.Every > time.Hour {
+		bad("manager.directory.ververs", "between 1s and 1h")
+	}
+	if len(c.Directories) > 0 && len(c.Group.rules().Directories) > 0 {
+		bad("directories", "stand in group.bestand; give them there, or here, not both")
+	}
+	for i, d := range c.Directories {
+		key := "directories[" + strconv.Itoa(i) + "]"
+		if _, err := gateway.ParsePeerID(string(d.ID)); err != nil {
+			bad(key+".id", "%v", err)
+		} else if slices.ContainsFunc(c.Directories[:i], func(o DirectoryPeer) bool { return o.ID == d.ID }) {
+			bad(key+".id", "stands twice")
+		}
+		c.checkAddress(key+".manager", d.Manager, true, bad)
+	}
 	if c.Source != nil && c.Source.Database == nil {
 		bad("bron", "give database")
 	}
 	return errors.Join(errs...)
+}
+
+// directories are those of the group's file, else those that stand here; our own left out.
+func (c *Config) directories() []DirectoryPeer {
+	all := c.Group.rules().Directories
+	if len(all) == 0 {
+		all = c.Directories
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(d DirectoryPeer) bool { return d.ID == c.Peer.ID })
 }
 
 func (c *Config) checkAddress(key, address string, required bool, bad func(key, format string, args ...any)) {

@@ -22,13 +22,13 @@ import (
 func contractCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "contract",
-		Short: "Propose, accept, reject, revoke and read contracts, through the peer's beheer API",
+		Short: "Propose, accept, reject, revoke, renew, compare and read contracts, through the peer's beheer API",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return usage("give propose, accept, reject, revoke, list or show")
+			return usage("give propose, accept, reject, revoke, renew, diff, list or show")
 		},
 	}
 	cmd.AddCommand(
-		contractProposeCommand(), contractListCommand(), contractShowCommand(),
+		contractProposeCommand(), contractListCommand(), contractShowCommand(), contractRenewCommand(), contractDiffCommand(),
 		contractSignCommand("accept", "_accepteren", "Accept a proposed contract"),
 		contractSignCommand("reject", "_weigeren", "Reject a proposed contract"),
 		contractSignCommand("revoke", "_intrekken", "Revoke a contract: from now on nothing can be asked under it"),
@@ -276,6 +276,10 @@ func showContract(w io.Writer, c beheer.ContractJSON, asJSON bool) error {
 		c.GeldigVanaf.Format(time.RFC3339), c.GeldigTot.Format(time.RFC3339))
 	for _, g := range c.Grants {
 		fmt.Fprintf(w, "grant      %s\n", g.Hash)
+		if g.Directory != "" {
+			fmt.Fprintf(w, "  %s publiceert %s bij %s%s\n", g.Aanbieder, g.Service, g.Directory, prefixed(", voor gemeente ", g.Gemeentecode))
+			continue
+		}
 		fmt.Fprintf(w, "  %s vraagt %s van %s\n", or(string(g.Outway), "-"), g.Service, g.Aanbieder)
 		if g.Doel != "" {
 			fmt.Fprintf(w, "  doel %s (versie %d), richting %s%s\n", g.Doel, g.DoelVersie, g.Richting, prefixed(", namens ", string(g.NamensCollege)))

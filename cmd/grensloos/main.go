@@ -36,7 +36,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
 	}
-	root.AddCommand(serveCommand(), demoCommand(), pkiCommand(), tokenCommand(), contractCommand(), toestemmingCommand(),
+	root.AddCommand(serveCommand(), demoCommand(), pkiCommand(), tokenCommand(), contractCommand(), peersCommand(), servicesCommand(), groupCommand(), joinCommand(),
+		toestemmingCommand(),
 		vraagCommand(), auditCommand(), connectorCommand(), herindelingCommand(),
 		doctorCommand(), configCommand())
 	root.SetArgs(args)

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -279,20 +280,34 @@ func (p *peer) signer() *jose.Signer {
 
 func (p *peer) openManager(context.Context) (err error) {
 	addresses := make(map[gateway.PeerID]string, len(p.cfg.Peers))
+	var directories []gateway.PeerID
+	for _, d := range p.cfg.directories() {
+		directories = append(directories, d.ID)
+		addresses[d.ID] = d.Manager
+	}
+	var configured []contract.KnownPeer
+	for _, d := range p.cfg.directories() {
+		if !slices.ContainsFunc(p.cfg.Peers, func(n NeighbourConfig) bool { return n.ID == d.ID }) {
+			configured = append(configured, contract.KnownPeer{Peer: gateway.Peer{ID: d.ID}, Address: d.Manager})
+		}
+	}
 	for _, n := range p.cfg.Peers {
 		addresses[n.ID] = n.Manager
+		configured = append(configured, contract.KnownPeer{Peer: gateway.Peer{ID: n.ID, Name: n.Name}, Address: n.Manager, Gemeentecode: n.Gemeentecode})
 	}
 	services := make(map[gateway.ServiceName]string, len(p.cfg.Inway.Services))
 	for name := range p.cfg.Inway.Services {
 		services[name] = p.cfg.Inway.Address
 	}
 	p.managers = &manager.Peers{
-		Addresses: addresses, Own: p.cfg.Manager.Address, Transport: p.transport.To, VerifyChain: p.group.VerifyChain, Now: p.now,
+		Addresses: addresses, Book: p.store, Own: p.cfg.Manager.Address, Transport: p.transport.To, VerifyChain: p.group.VerifyChain, Now: p.now,
 	}
 	p.manager, err = manager.New(manager.Options{
 		Self: p.self, Rules: contract.Rules{Group: p.rules()}, Address: p.cfg.Manager.Address, Store: p.store, Peers: p.managers,
 		PeerOf: p.group.PeerOf, VerifyChain: p.group.VerifyChain, Signer: p.signer, Audit: p.audit, CheckProperties: p.checkGrant,
-		Services: services, TokenTTL: p.cfg.Manager.TokenTTL, RetryStart: p.cfg.Manager.RetryStart, Now: p.now, Log: p.log,
+		Services: services, TokenTTL: p.cfg.Manager.TokenTTL, RetryStart: p.cfg.Manager.RetryStart,
+		Directories: directories, DirectoryEvery: p.cfg.Manager.Directory.Every, AcceptPublications: p.cfg.Manager.Directory.Accept,
+		Configured: configured, RenewBefore: time.Duration(p.cfg.Manager.RenewDays) * 24 * time.Hour, Now: p.now, Log: p.log,
 	})
 	if err != nil {
 		return fmt.Errorf("manager: %w", err)
@@ -460,13 +475,34 @@ func (p *peer) openBevraging(out http.Handler) (http.Handler, error) {
 		return nil, err
 	}
 	h.Indeling = indeling(codes, p.now)
-	for _, n := range p.cfg.Peers {
-		if n.Gemeentecode != "" {
-			h.Gemeenten = append(h.Gemeenten, bevraging.Gemeente{ID: n.ID, Naam: n.Name, Code: n.Gemeentecode})
-		}
-	}
+	h.Bekend = p.gemeenten
 	return h.Router()
 }
+
+// gemeenten are the peers that answer for a gemeente, at this moment: those of the configuration, and those that a directory lists
+// and that confirm it. When the store can't say, those of the configuration.
+func (p *peer) gemeenten() []bevraging.Gemeente {
+	ctx, cancel := context.WithTimeout(context.Background(), gemeentenWithin)
+	defer cancel()
+	known, err := p.manager.Known(ctx)
+	if err != nil {
+		p.log.Warn("peers of the group not read; only those of the configuration are asked", slog.Any("error", err))
+		known = nil
+		for _, n := range p.cfg.Peers {
+			known = append(known, contract.KnownPeer{Peer: gateway.Peer{ID: n.ID, Name: n.Name}, Gemeentecode: n.Gemeentecode})
+		}
+	}
+	var all []bevraging.Gemeente
+	for _, k := range known {
+		if k.Gemeentecode != "" {
+			all = append(all, bevraging.Gemeente{ID: k.ID, Naam: k.Name, Code: k.Gemeentecode})
+		}
+	}
+	return all
+}
+
+// gemeentenWithin bounds how long a question waits to learn who can be asked.
+const gemeentenWithin = 2 * time.Second
 
 // indeling finds which gemeente, of those that are known, now has the data of the one with this code on a day. A code that the table
 // does not have stands for itself: the built-in table has few.
@@ -486,7 +522,7 @@ func (p *peer) openBeheer() (http.Handler, error) {
 		return nil, fmt.Errorf("certificaat: %w", err)
 	}
 	h := &beheer.Handler{
-		Self: p.self, Sleutel: sleutel, Auth: p.auth, Contracten: p.manager, Voorstel: p.manager,
+		Self: p.self, Sleutel: sleutel, Auth: p.auth, Contracten: p.manager, Voorstel: p.manager, Vernieuwing: p.manager, Groep: p.manager, Deelname: p.manager,
 		Ondertekening: p.manager, Register: p.store, Toestemmingen: p.store, Records: shipped{p.journal, p.reader}, Policy: p.policy,
 		Volgen: followed{p.journal, p.watch}, Gezondheid: p.health,
 		Audit: p.audit, Pseudonyms: p.pseudonyms, Demo: p.cfg.Demo, Now: p.now,

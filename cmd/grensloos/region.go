@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/template"
 	"time"
@@ -36,6 +37,8 @@ type regionPeer struct {
 	Source       func(ctx context.Context, dir string) error // writes bron.db and mapping.yaml into dir; nil: no connector
 	LocalPolicy  []byte                                      // Rego of its own; nil: none
 	Real         bool                                        // not demo: BSNs outside the test block are accepted
+	AnswerWithin time.Duration                               // how long one gemeente gets to answer its questions; 0: the default
+	Directory    bool                                        // a directory: it accepts publications, and the others know nobody but it
 
 	dir   string
 	ports regionPorts
@@ -150,7 +153,13 @@ netwerk:
   issuerSleutels: [issuer.pem]
   issuerSleutel: issuer.key
 pseudoniemen: {1: pseudoniem.key}
-manager: {luister: "127.0.0.1:{{.Peer.Port.Manager}}", adres: "https://127.0.0.1:{{.Peer.Port.Manager}}"}
+manager: {luister: "127.0.0.1:{{.Peer.Port.Manager}}", adres: "https://127.0.0.1:{{.Peer.Port.Manager}}"{{if .Peer.Directory}}, directory: {accepteer: true}{{else if .Directories}}, directory: {ververs: 1s}{{end}}}
+{{- if .Directories}}
+directories:
+{{- range .Directories}}
+  - {id: "{{.ID}}", manager: "https://127.0.0.1:{{.Port.Manager}}"}
+{{- end}}
+{{- end}}
 {{- if .Peer.Source}}
 inway:
   luister: 127.0.0.1:{{.Peer.Port.Inway}}
@@ -161,14 +170,16 @@ bron:
   database: {bestand: bron.db, mapping: mapping.yaml}
 {{- end}}
 outway: {luister: "127.0.0.1:{{.Peer.Port.Outway}}"}
-bevraging: {luister: "127.0.0.1:{{.Peer.Port.Bevraging}}"}
+bevraging: {luister: "127.0.0.1:{{.Peer.Port.Bevraging}}"{{if .Peer.AnswerWithin}}, wachttijdGemeente: {{.Peer.AnswerWithin}}{{end}}}
 beheer: {luister: "127.0.0.1:{{.Peer.Port.Beheer}}"}
 {{- if .Peer.LocalPolicy}}
 beleid: {lokaal: beleid}
 {{- end}}
 audit:
   ingebouwd: {poort: {{.Peer.Port.Kafka}}}
+{{- if .Others}}
 peers:
+{{- end}}
 {{- range .Others}}
   - {id: "{{.ID}}", naam: "{{.Name}}", manager: "https://127.0.0.1:{{.Port.Manager}}"{{if .Gemeentecode}}, gemeentecode: "{{.Gemeentecode}}"{{end}}}
 {{- end}}
@@ -176,15 +187,20 @@ peers:
 
 func (r *region) writeConfig(p *regionPeer) error {
 	var ports []int
-	var others []*regionPeer
+	var others, directories []*regionPeer
+	known := slices.ContainsFunc(r.peers, func(p *regionPeer) bool { return p.Directory })
 	for _, other := range r.peers {
 		ports = append(ports, other.ports.Manager, other.ports.Inway)
-		if other != p {
+		switch {
+		case other == p:
+		case other.Directory:
+			directories = append(directories, other)
+		case !known:
 			others = append(others, other)
 		}
 	}
 	var out strings.Builder
-	if err := regionConfig.Execute(&out, map[string]any{"Peer": p, "Group": r.group, "Ports": ports, "Others": others}); err != nil {
+	if err := regionConfig.Execute(&out, map[string]any{"Peer": p, "Group": r.group, "Ports": ports, "Others": others, "Directories": directories}); err != nil {
 		return err
 	}
 	return os.WriteFile(p.config(), []byte(out.String()), 0o600)

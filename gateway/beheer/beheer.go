@@ -84,6 +84,9 @@ type Handler struct {
 	Contracten    contracts        // the manager
 	Voorstel      proposer         // the manager
 	Ondertekening signer           // the manager
+	Vernieuwing   renewer          // the manager
+	Groep         directory        // the manager
+	Deelname      membership       // the manager
 	Register      register         // the store
 	Toestemmingen consents         // the store
 	Records       records          // the reader of the audit stream
@@ -100,6 +103,7 @@ type Handler struct {
 func (h *Handler) Router() (http.Handler, error) {
 	for name, missing := range map[string]bool{
 		"Self": h.Self.ID == "", "Auth": h.Auth == nil, "Contracten": h.Contracten == nil,
+		"Vernieuwing": h.Vernieuwing == nil, "Groep": h.Groep == nil, "Deelname": h.Deelname == nil,
 		"Voorstel": h.Voorstel == nil, "Ondertekening": h.Ondertekening == nil, "Register": h.Register == nil,
 		"Toestemmingen": h.Toestemmingen == nil, "Records": h.Records == nil, "Policy": h.Policy == nil, "Audit": h.Audit == nil,
 		"Volgen": h.Volgen == nil, "Gezondheid": h.Gezondheid == nil,
@@ -141,6 +145,13 @@ func (h *Handler) endpoints() []endpoint {
 		{http.MethodPost, "/contracten/{hash}/_accepteren", beheer, h.sign(h.Ondertekening.Accept)},
 		{http.MethodPost, "/contracten/{hash}/_weigeren", beheer, h.sign(h.Ondertekening.Reject)},
 		{http.MethodPost, "/contracten/{hash}/_intrekken", beheer, h.sign(h.Ondertekening.Revoke)},
+		{http.MethodPost, "/contracten/{hash}/_vernieuwen", beheer, h.renew},
+		{http.MethodGet, "/contracten/{hash}/verschil", lezen, h.showDiff},
+		{http.MethodGet, "/groep", lezen, h.showGroup},
+		{http.MethodPost, "/groep/_hervatten", beheer, h.member(h.Deelname.Rejoin)},
+		{http.MethodPost, "/groep/_verlaten", beheer, h.member(h.Deelname.Leave)},
+		{http.MethodGet, "/peers", lezen, h.listPeers},
+		{http.MethodGet, "/services", lezen, h.listServices},
 		{http.MethodGet, "/toestemmingen", beheer, h.listConsents},
 		{http.MethodPost, "/toestemmingen", beheer, h.giveConsent},
 		{http.MethodPost, "/toestemmingen/_zoek", beheer, h.findConsents},

@@ -83,6 +83,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, key: key, audit: &audit.Memory{Validate: true}}
 	w.handler = &beheer.Handler{
 		Self: gateway.Peer{ID: borne, Name: "Borne"}, Sleutel: thumbprint, Auth: auth, Contracten: w, Voorstel: w, Ondertekening: w,
+		Vernieuwing: w, Groep: w, Deelname: w,
 		Register: register{w}, Toestemmingen: w, Records: w, Volgen: w, Gezondheid: w, Policy: builtin(), Audit: w.audit, Pseudonyms: pseudonyms, Demo: true, Now: clock,
 	}
 	return w
@@ -282,6 +283,13 @@ func TestRoles(t *testing.T) {
 		{http.MethodPost, "/contracten/" + hash + "/_accepteren", "", []string{"beheer"}},
 		{http.MethodPost, "/contracten/" + hash + "/_weigeren", "", []string{"beheer"}},
 		{http.MethodPost, "/contracten/" + hash + "/_intrekken", "", []string{"beheer"}},
+		{http.MethodPost, "/contracten/" + hash + "/_vernieuwen", "{}", []string{"beheer"}},
+		{http.MethodGet, "/contracten/" + hash + "/verschil", "", []string{"beheer", "privacy-officer"}},
+		{http.MethodGet, "/groep", "", []string{"beheer", "privacy-officer"}},
+		{http.MethodPost, "/groep/_hervatten", "", []string{"beheer"}},
+		{http.MethodPost, "/groep/_verlaten", "", []string{"beheer"}},
+		{http.MethodGet, "/peers", "", []string{"beheer", "privacy-officer"}},
+		{http.MethodGet, "/services", "", []string{"beheer", "privacy-officer"}},
 		{http.MethodGet, "/toestemmingen", "", []string{"beheer"}},
 		{http.MethodPost, "/toestemmingen", geef, []string{"beheer"}},
 		{http.MethodPost, "/toestemmingen/_zoek", `{"bsn":"` + bsn + `"}`, []string{"beheer"}},

@@ -37,6 +37,8 @@ type GrantJSON struct {
 	Aanbieder     gateway.PeerID      `json:"aanbieder"`
 	Service       gateway.ServiceName `json:"service"`
 	Delegator     gateway.PeerID      `json:"delegator,omitempty"`
+	Directory     gateway.PeerID      `json:"directory,omitempty"` // where the service is published
+	Gemeentecode  string              `json:"gemeentecode,omitempty"`
 	Richting      gateway.Richting    `json:"richting,omitempty"`
 	Doel          gateway.Doel        `json:"doel,omitempty"`
 	DoelVersie    int                 `json:"doelVersie,omitempty"`
@@ -103,6 +105,9 @@ func contractJSON(c contract.Summary) ContractJSON {
 		g := GrantJSON{Hash: hashes[i], Soort: d.Type, Aanbieder: d.Service.PeerID, Service: d.Service.Name}
 		if d.Delegator != nil {
 			g.Delegator = d.Delegator.PeerID
+		}
+		if d.Directory != nil {
+			g.Directory, g.Gemeentecode = d.Directory.PeerID, contract.GemeentecodeOf(d.Properties)
 		}
 		if conn, ok := connections[hashes[i]]; ok {
 			p := conn.Properties
@@ -185,7 +190,7 @@ type VoorstelJSON struct {
 	Grants      []VoorstelGrantJSON `json:"grants"`
 }
 
-// VoorstelGrantJSON is one connection grant of a proposal.
+// VoorstelGrantJSON is one grant of a proposal: a publication if it names a directory, else a connection.
 type VoorstelGrantJSON struct {
 	Outway                 gateway.PeerID      `json:"outway,omitempty"`        // default: this peer
 	OutwaySleutel          string              `json:"outwaySleutel,omitempty"` // default: this peer's key, if it is the outway
@@ -195,6 +200,10 @@ type VoorstelGrantJSON struct {
 	NamensCollege          gateway.PeerID      `json:"namensCollege,omitempty"`
 	Velden                 gateway.Velden      `json:"velden,omitempty"` // default: all that the purpose has
 	Verwerkersovereenkomst string              `json:"verwerkersovereenkomst,omitempty"`
+	Directory              gateway.PeerID      `json:"directory,omitempty"`    // where the service is published; aanbieder is this peer by default
+	Protocol               string              `json:"protocol,omitempty"`     // of a publication; default HTTP/1.1
+	Delegator              gateway.PeerID      `json:"delegator,omitempty"`    // of a publication: for whom the service is offered
+	Gemeentecode           string              `json:"gemeentecode,omitempty"` // of a publication: for which gemeente the service answers
 }
 
 func (h *Handler) propose(w http.ResponseWriter, r *http.Request) {
@@ -244,6 +253,13 @@ func (h *Handler) content(in VoorstelJSON, now time.Time) (contract.NewContent, 
 }
 
 func (h *Handler) grantData(g VoorstelGrantJSON, at string, now time.Time, bad *problems) (contract.GrantData, bool) {
+	if g.Directory != "" {
+		return h.publication(g, at, bad)
+	}
+	if g.Protocol != "" || g.Delegator != "" || g.Gemeentecode != "" {
+		bad.add(at+"directory", "geef de directory: protocol, delegator en gemeentecode horen bij een publicatie")
+		return contract.GrantData{}, false
+	}
 	before := len(*bad)
 	grant := gateway.Grant{
 		Type: gateway.ServiceConnection, Outway: g.Outway, OutwayThumbprint: g.OutwaySleutel, ServicePeer: g.Aanbieder, Service: g.Service,

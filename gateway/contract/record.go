@@ -99,6 +99,7 @@ type Summary struct {
 	Signatures []SignatureState
 	Missing    []gateway.PeerID // who must still accept, or accept again
 	Failed     int              // deliveries that a party refused for good
+	Open       int              // deliveries that are still on their way
 }
 
 // SignatureState is a signature and whether it counts now.

@@ -319,6 +319,10 @@ func (m *Manager) List(ctx context.Context) ([]contract.Summary, error) {
 	if err != nil {
 		return nil, err
 	}
+	open, err := m.o.Store.OpenDeliveries(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var all []contract.Summary
 	filter := contract.Filter{Limit: maxPage}
 	for {
@@ -332,7 +336,7 @@ func (m *Manager) List(ctx context.Context) ([]contract.Summary, error) {
 				return nil, err
 			}
 			s := m.summary(rec, c, m.o.Now())
-			s.Failed = failed[rec.Hash]
+			s.Failed, s.Open = failed[rec.Hash], open[rec.Hash]
 			all = append(all, s)
 		}
 		if more == nil {
@@ -357,8 +361,12 @@ func (m *Manager) Show(ctx context.Context, hash gateway.ContentHash) (contract.
 		return contract.Detail{}, err
 	}
 	for _, delivery := range d.Deliveries {
-		if delivery.State == contract.Failed {
+		switch delivery.State {
+		case contract.Failed:
 			d.Failed++
+		case contract.Open:
+			d.Open++
+		case contract.Delivered:
 		}
 	}
 	if err := m.checkOwn(ctx, c); err != nil {

@@ -431,7 +431,11 @@ func (m *Manager) Known(ctx context.Context) ([]contract.KnownPeer, error) {
 	delete(all, m.o.Self.ID)
 	out := make([]contract.KnownPeer, 0, len(all))
 	for _, id := range slices.Sorted(maps.Keys(all)) {
-		out = append(out, all[id])
+		p := all[id]
+		if p.Name == "" {
+			p.Name = snap.names[id]
+		}
+		out = append(out, p)
 	}
 	return out, nil
 }

@@ -113,6 +113,7 @@ type deliveryStore interface {
 	NextDelivery(context.Context) (time.Time, error)
 	Deliveries(context.Context, gateway.ContentHash) ([]contract.Delivery, error)
 	FailedDeliveries(context.Context) (map[gateway.ContentHash]int, error)
+	OpenDeliveries(context.Context) (map[gateway.ContentHash]int, error)
 }
 
 type directoryStore interface {

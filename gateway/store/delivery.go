@@ -79,21 +79,30 @@ func (s *Store) Deliveries(ctx context.Context, hash gateway.ContentHash) ([]con
 
 // FailedDeliveries counts, by contract, the deliveries that their receiver refused for good.
 func (s *Store) FailedDeliveries(ctx context.Context) (map[gateway.ContentHash]int, error) {
-	rows, err := s.read.QueryContext(ctx, `SELECT contract, count(*) FROM deliveries WHERE state = 'failed' GROUP BY contract`)
+	return s.countDeliveries(ctx, contract.Failed)
+}
+
+// OpenDeliveries counts, by contract, the deliveries that are on their way.
+func (s *Store) OpenDeliveries(ctx context.Context) (map[gateway.ContentHash]int, error) {
+	return s.countDeliveries(ctx, contract.Open)
+}
+
+func (s *Store) countDeliveries(ctx context.Context, state contract.DeliveryState) (map[gateway.ContentHash]int, error) {
+	rows, err := s.read.QueryContext(ctx, `SELECT contract, count(*) FROM deliveries WHERE state = ? GROUP BY contract`, string(state))
 	if err != nil {
 		return nil, unavailable(err, "deliveries")
 	}
 	defer rows.Close()
-	failed := map[gateway.ContentHash]int{}
+	counts := map[gateway.ContentHash]int{}
 	for rows.Next() {
 		var hash gateway.ContentHash
 		var n int
 		if err := rows.Scan(&hash, &n); err != nil {
 			return nil, unavailable(err, "deliveries")
 		}
-		failed[hash] = n
+		counts[hash] = n
 	}
-	return failed, unavailable(rows.Err(), "deliveries")
+	return counts, unavailable(rows.Err(), "deliveries")
 }
 
 func scanDeliveries(rows *sql.Rows) ([]contract.Delivery, error) {

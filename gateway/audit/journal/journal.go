@@ -304,11 +304,14 @@ func (j *Journal) Err() error {
 	return j.broken
 }
 
-// Refusal says why an append would be refused at this moment, or nil: broken, closed, or too far behind.
+// usualRecord is more bytes than most records have.
+const usualRecord = 4 << 10
+
+// Refusal says why an append of a record of usual size would be refused at this moment, or nil: broken, closed, or too far behind.
 func (j *Journal) Refusal() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.refusal(1)
+	return j.refusal(usualRecord)
 }
 
 // Close refuses further appends, makes durable what was taken, lets a running Ship send what is left until ctx ends, stops it and

@@ -37,7 +37,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		Args:          cobra.NoArgs,
 	}
 	root.AddCommand(serveCommand(), demoCommand(), pkiCommand(), tokenCommand(), contractCommand(), peersCommand(), servicesCommand(), groupCommand(), joinCommand(),
-		toestemmingCommand(),
+		toestemmingCommand(), terugmeldingCommand(), contactpersoonCommand(),
 		vraagCommand(), auditCommand(), connectorCommand(), herindelingCommand(),
 		doctorCommand(), configCommand())
 	root.SetArgs(args)

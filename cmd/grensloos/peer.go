@@ -58,14 +58,16 @@ type peer struct {
 	reader     *kafka.Reader
 	journal    *journal.Journal
 	source     connectors.Source
-	manager    *manager.Manager
-	managers   *manager.Peers
-	transport  *certs.Transport
-	health     *health
-	metrics    *metrics
-	watch      *watchers
-	audit      audit.Log // the journal, watched
-	stopping   atomic.Bool
+	// ownContacts says that the register of contact persons is kept here: no source has them.
+	ownContacts bool
+	manager     *manager.Manager
+	managers    *manager.Peers
+	transport   *certs.Transport
+	health      *health
+	metrics     *metrics
+	watch       *watchers
+	audit       audit.Log // the journal, watched
+	stopping    atomic.Bool
 
 	roles  []role
 	opened []func(context.Context) error
@@ -336,9 +338,9 @@ func (p *peer) openSource(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("bron.database: %w", err)
 	}
-	p.source = source
 	p.onClose(source.Close)
-	return nil
+	p.source, err = p.withRegister(source)
+	return err
 }
 
 // openRoles makes a server of every role with an address.
@@ -424,11 +426,11 @@ func (p *peer) openInway(context.Context) (http.Handler, error) {
 	for name, service := range p.cfg.Inway.Services {
 		s := inway.Service{Doelbinding: service.Doelbinding}
 		if service.URL == "" {
-			s.Handler = &clientgegevens.Handler{
+			s.Handler = p.takeReports(&clientgegevens.Handler{
 				Self: p.self, Tokens: tokens, Grants: p.manager, Transacties: h, Policy: p.policy, Toestemmingen: p.store,
 				Audit: p.audit, Sign: p.signer, Pseudonyms: p.pseudonyms, Bron: p.source, DemoBSN: p.cfg.Demo,
 				Timeout: p.cfg.Source.Timeout, Now: p.now, Log: p.log, Fault: stepFault(),
-			}
+			})
 		} else {
 			var err error
 			if s.URL, err = url.Parse(service.URL); err != nil {
@@ -476,6 +478,7 @@ func (p *peer) openBevraging(out http.Handler) (http.Handler, error) {
 	}
 	h.Indeling = indeling(codes, p.now)
 	h.Bekend = p.gemeenten
+	p.makeReports(h)
 	return h.Router()
 }
 
@@ -527,5 +530,6 @@ func (p *peer) openBeheer() (http.Handler, error) {
 		Volgen: followed{p.journal, p.watch}, Gezondheid: p.health,
 		Audit: p.audit, Pseudonyms: p.pseudonyms, Demo: p.cfg.Demo, Now: p.now,
 	}
+	p.administer(h)
 	return h.Router()
 }

@@ -1,4 +1,5 @@
-// Package beheer is the peer's own administration API: contracts, consents (toestemmingen), and reading what the audit log says of
+// Package beheer is the peer's own administration API: contracts, consents (toestemmingen), reports of doubtful fields that were made
+// to this peer (terugmeldingen), the register of contact persons, and reading what the audit log says of
 // one transaction. The command line and the console call it, on the own network, with a JWT.
 //
 // It owns who may do what: the role beheer for contracts and consents, privacy-officer for the log and for reading contracts;
@@ -14,6 +15,7 @@ package beheer
 import (
 	"context"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -76,7 +78,7 @@ type records interface {
 	Transaction(ctx context.Context, id gateway.TransactionID) ([]audit.Record, error)
 }
 
-// Handler serves the API. Every field is needed.
+// Handler serves the API. Every field is needed, but Meldingen, Contacten and Now.
 type Handler struct {
 	Self          gateway.Peer
 	Sleutel       string           // public-key thumbprint of our own outway: what a proposal in which we ask names
@@ -92,6 +94,8 @@ type Handler struct {
 	Records       records          // the reader of the audit stream
 	Volgen        follower         // the records of this peer as they are kept
 	Gezondheid    health           // how this peer is doing
+	Meldingen     reports          // the store; nil: this peer takes no terugmeldingen
+	Contacten     contacts         // the store; nil: this peer keeps no register of contact persons
 	Policy        *policies.Engine // for the catalogue
 	Audit         audit.Log
 	Pseudonyms    gateway.PseudonymKeys
@@ -122,7 +126,7 @@ func (h *Handler) Router() (http.Handler, error) {
 		w.Header().Set("Access-Control-Allow-Origin", "*")
 		_, _ = w.Write(doc)
 	}).Methods(http.MethodGet)
-	for _, e := range h.endpoints() {
+	for _, e := range slices.Concat(h.endpoints(), h.reportEndpoints(), h.contactEndpoints()) {
 		router.Handle("/v1"+e.path, edge.AcceptJSON(h.Auth.Require(e.rollen...)(e.serve))).Methods(e.method)
 	}
 	router.Handle("/v1/vastleggingen", h.Auth.Require(RolPrivacyOfficer)(http.HandlerFunc(h.followRecords))).Methods(http.MethodGet)

@@ -44,7 +44,7 @@ type Contactpersoon struct {
 }
 
 // MaxLeden is the most residents of one household.
-const MaxLeden = 30
+const MaxLeden = 20
 
 var (
 	idForm         = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
@@ -71,7 +71,7 @@ func (c Contactpersoon) Validate(now time.Time) error {
 	case !huishoudenForm.MatchString(c.Huishouden) || gateway.HoldsBSN(c.Huishouden):
 		return invalid("huishouden: geef het kenmerk van het huishouden: 1 tot 64 letters, cijfers of . _ : / -, en geen BSN")
 	case len(c.Leden) == 0 || len(c.Leden) > MaxLeden:
-		return invalid("bsns: geef 1 tot en met 30 inwoners")
+		return invalid("bsns: geef 1 tot en met 20 inwoners")
 	case !naam(c.Naam):
 		return invalid("naam: geef de naam van de contactpersoon: 1 tot 100 tekens, geen BSN")
 	case !naam(c.Organisatie):

@@ -304,6 +304,11 @@ func (p *herindelingPlan) uitvoeren(ctx context.Context, oud []*offline, nieuw *
 // tekenen proposes the new contracts and revokes the old ones; the managers record each act before they sign.
 func (p *herindelingPlan) tekenen(ctx context.Context, nieuw *offline, door string) error {
 	c := &p.verslag.Contracten
+	for _, known := range p.adressen {
+		if err := nieuw.store.PutPeer(ctx, known, nieuw.now()); err != nil {
+			return err
+		}
+	}
 	for _, v := range p.voorstel {
 		if v.er != nil {
 			continue

@@ -24,6 +24,7 @@ type herindelingPlan struct {
 	gegeven   []overTeNemen
 	voorstel  []*voorstel
 	intrekken []intrekking
+	adressen  []contract.KnownPeer // where peers are that only a predecessor knows
 	verslag   herindelingVerslag
 }
 
@@ -160,16 +161,12 @@ func planHerindeling(ctx context.Context, oud []*offline, nieuw *offline, per ti
 	if intrekken {
 		p.kiesIntrekkingen()
 	}
-	bekend, err := p.bekend(ctx, nieuw)
-	if err != nil {
-		return nil, err
-	}
 	for _, o := range oud {
 		if err := p.blijft(ctx, o); err != nil {
 			return nil, fmt.Errorf("%s: %w", o.cfg.Peer.Name, err)
 		}
 	}
-	return p, p.register(ctx, oud, nieuw, weg, bekend)
+	return p, p.register(ctx, oud, nieuw, weg)
 }
 
 // blijft counts what a person must see to: the household references of two gemeenten can't be joined by a program, and a report is
@@ -203,36 +200,39 @@ func (p *herindelingPlan) blijft(ctx context.Context, o *offline) error {
 	}
 }
 
-// bekend are the peers that the successor can reach, or has a contract with.
-func (p *herindelingPlan) bekend(ctx context.Context, nieuw *offline) (map[gateway.PeerID]bool, error) {
-	bekend := map[gateway.PeerID]bool{}
-	for _, n := range nieuw.cfg.Peers {
-		bekend[n.ID] = true
+// bereikbaar reports whether the successor knows where a peer's manager is. What only a predecessor knows is planned to go along: it is
+// a hint, since the certificate decides who is there.
+func (p *herindelingPlan) bereikbaar(ctx context.Context, oud []*offline, nieuw *offline, id gateway.PeerID) (bool, error) {
+	if id == nieuw.cfg.Peer.ID || slices.ContainsFunc(p.adressen, func(k contract.KnownPeer) bool { return k.ID == id }) {
+		return true, nil
 	}
-	for after := gateway.PeerID(""); ; {
-		page, err := nieuw.store.Peers(ctx, contract.PeerFilter{After: after, Ascending: true, Limit: store.MaxContracts})
-		if err != nil {
-			return nil, err
-		}
-		for _, known := range page {
-			bekend[known.ID], after = true, known.ID
-		}
-		if len(page) < store.MaxContracts {
-			break
-		}
-	}
-	for _, v := range p.voorstel {
-		for _, g := range v.grants {
-			if g.Outway != nil {
-				bekend[g.Outway.PeerID] = true
+	for _, o := range slices.Concat([]*offline{nieuw}, oud) {
+		known := contract.KnownPeer{Peer: gateway.Peer{ID: id}}
+		for _, n := range o.cfg.Peers {
+			if n.ID == id {
+				known.Name, known.Address = n.Name, n.Manager
 			}
 		}
+		addresses, err := o.store.PeerAddresses(ctx, id)
+		if err != nil {
+			return false, err
+		}
+		if known.Address == "" && len(addresses) > 0 {
+			known.Address = addresses[0]
+		}
+		if known.Address == "" {
+			continue
+		}
+		if o != nieuw {
+			p.adressen = append(p.adressen, known)
+		}
+		return true, nil
 	}
-	return bekend, nil
+	return false, nil
 }
 
 // register plans the pseudonym keys and the consents.
-func (p *herindelingPlan) register(ctx context.Context, oud []*offline, nieuw *offline, weg, bekend map[gateway.PeerID]bool) error {
+func (p *herindelingPlan) register(ctx context.Context, oud []*offline, nieuw *offline, weg map[gateway.PeerID]bool) error {
 	over, err := loadOvername(nieuw.cfg)
 	if err != nil {
 		return err
@@ -262,12 +262,16 @@ func (p *herindelingPlan) register(ctx context.Context, oud []*offline, nieuw *o
 			}
 			for _, t := range page {
 				after = t.ID
+				bekend, err := p.bereikbaar(ctx, oud, nieuw, t.Ontvanger)
+				if err != nil {
+					return err
+				}
 				switch versie, ok := versies[t.Betrokkene.Version()]; {
 				case !ok:
 					p.niet(o, "toestemming", "de sleutel van het pseudoniem is er niet meer")
 				case weg[t.Ontvanger] || t.Ontvanger == nieuw.cfg.Peer.ID:
 					p.niet(o, "toestemming", "de ontvanger is opgegaan in de nieuwe gemeente")
-				case !bekend[t.Ontvanger]:
+				case !bekend:
 					p.niet(o, "toestemming", "de ontvanger "+string(t.Ontvanger)+" is bij de nieuwe gemeente niet bekend")
 				default:
 					t.Betrokkene = t.Betrokkene.Renumbered(versie)
@@ -369,6 +373,13 @@ func (p *herindelingPlan) contracten(ctx context.Context, oud []*offline, nieuw 
 					p.niet(o, "contract", bezwaar)
 					continue
 				}
+				switch ver, err := p.onbereikbaar(ctx, oud, nieuw, v); {
+				case err != nil:
+					return err
+				case v.er == nil && ver != "":
+					p.niet(o, "contract", fmt.Sprintf("van %s is niet bekend waar de manager is", ver))
+					continue
+				}
 				plan[key] = v
 				p.voorstel = append(p.voorstel, v)
 			}
@@ -428,6 +439,20 @@ func (o *offline) bezwaar(v *voorstel, now time.Time) string {
 		}
 	}
 	return ""
+}
+
+// onbereikbaar is the first party whose manager nobody knows how to reach; empty if there is none.
+func (p *herindelingPlan) onbereikbaar(ctx context.Context, oud []*offline, nieuw *offline, v *voorstel) (gateway.PeerID, error) {
+	c, err := contract.New(v.content(nieuw.cfg.Group.ID, nieuw.now()))
+	if err != nil {
+		return "", err
+	}
+	for _, id := range c.Parties() {
+		if ok, err := p.bereikbaar(ctx, oud, nieuw, id); err != nil || !ok {
+			return id, err
+		}
+	}
+	return "", nil
 }
 
 func (v *voorstel) content(group gateway.GroupID, now time.Time) contract.NewContent {

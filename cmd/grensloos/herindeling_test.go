@@ -64,6 +64,7 @@ func layNoordHolland(t *testing.T) *noordHolland {
 		t.Fatal(err)
 	}
 	n.running = &running{region: laid, t: t, serve: map[*regionPeer]*served{}}
+	n.forget(n.dijkEnWaard, n.asker) // the old peers know where it is
 	t.Cleanup(func() {
 		for p := range n.serve {
 			n.stop(p)
@@ -340,6 +341,24 @@ func TestHerindeling(t *testing.T) {
 		want("still withdrawn", vraag(toegestaan, "--gemeente", "0398"), "persoon=geweigerd(geweigerd)")
 		want("still open", vraag(langedijker, "--gemeente", "0416"), "persoon=beantwoord")
 	})
+}
+
+// forget takes a peer out of another's configuration.
+func (n *noordHolland) forget(p, other *regionPeer) {
+	n.t.Helper()
+	raw, err := os.ReadFile(p.config())
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	var kept []string
+	for line := range strings.Lines(string(raw)) {
+		if !strings.Contains(line, `- {id: "`+string(other.ID)) {
+			kept = append(kept, line)
+		}
+	}
+	if err := os.WriteFile(p.config(), []byte(strings.Join(kept, "")), 0o600); err != nil {
+		n.t.Fatal(err)
+	}
 }
 
 // contactpersoon writes one into the register of a peer that does not run.

@@ -61,20 +61,32 @@ func TestDiff(t *testing.T) {
 	}{
 		"the same":    {old, diffContent(t, 1, 30, bound(1, `{"uitkering":["loopt","soort"]}`)), nil, true},
 		"made before": {diffContent(t, 1, 30, bound(1, `{}`)), diffContent(t, 0, 30, bound(1, `{}`)), nil, false},
-		"dates": {old, diffContent(t, 1, 60, bound(1, `{"uitkering":["loopt","soort"]}`)),
-			[]Change{{Changed, "", "geldigTot", "2026-12-01T00:00:00Z", "2026-12-31T00:00:00Z"}}, true},
+		"dates": {
+			old, diffContent(t, 1, 60, bound(1, `{"uitkering":["loopt","soort"]}`)),
+			[]Change{{Changed, "", "geldigTot", "2026-12-01T00:00:00Z", "2026-12-31T00:00:00Z"}},
+			true,
+		},
 		"version and fields": {old, diffContent(t, 1, 30, bound(2, `{"uitkering":["loopt"],"persoon":["naam"]}`)), []Change{
 			{Changed, key, "doelVersie", "1", "2"}, {Added, key, "velden.persoon.naam", "", "ja"}, {Removed, key, "velden.uitkering.soort", "ja", ""},
 		}, true},
 		"another purpose": {old, diffContent(t, 1, 30, diffConnection("a", doel("pw-reintegratie", 1, `{}`))), []Change{
 			{Kind: Removed, Grant: key}, {Kind: Added, Grant: strings.Replace(key, "pw-uitkering", "pw-reintegratie", 1)},
 		}, false},
-		"another key of the outway": {diffContent(t, 0, 30, diffConnection("a", `{}`)), diffContent(t, 1, 30, diffConnection("B", `{}`)),
-			[]Change{{Changed, providing, "outway.sleutel", strings.Repeat("a", 64), strings.Repeat("b", 64)}}, true},
-		"another gemeentecode": {diffContent(t, 0, 30, published("0147")), diffContent(t, 1, 30, published("0163")),
-			[]Change{{Changed, publishing, "properties.gemeentecode", `"0147"`, `"0163"`}}, true},
-		"twice the same parties": {diffContent(t, 0, 30, diffConnection("a", `{}`)), diffContent(t, 1, 30, diffConnection("a", `{}`), diffConnection("b", `{}`)),
-			[]Change{{Kind: Added, Grant: providing + " #2"}}, true},
+		"another key of the outway": {
+			diffContent(t, 0, 30, diffConnection("a", `{}`)), diffContent(t, 1, 30, diffConnection("B", `{}`)),
+			[]Change{{Changed, providing, "outway.sleutel", strings.Repeat("a", 64), strings.Repeat("b", 64)}},
+			true,
+		},
+		"another gemeentecode": {
+			diffContent(t, 0, 30, published("0147")), diffContent(t, 1, 30, published("0163")),
+			[]Change{{Changed, publishing, "properties.gemeentecode", `"0147"`, `"0163"`}},
+			true,
+		},
+		"twice the same parties": {
+			diffContent(t, 0, 30, diffConnection("a", `{}`)), diffContent(t, 1, 30, diffConnection("a", `{}`), diffConnection("b", `{}`)),
+			[]Change{{Kind: Added, Grant: providing + " #2"}},
+			true,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(tt.want, Diff(tt.old, tt.new)); diff != "" {

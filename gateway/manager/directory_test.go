@@ -313,7 +313,9 @@ func TestLyingDirectory(t *testing.T) {
 	b, u, d := r.peers[borne], r.peers[uwi], r.peers[derde]
 	elsewhere := peerJSON{derde, names[derde], r.addrs[borne]} // derde is said to be where the directory itself listens
 	liar(b, []peerJSON{
-		elsewhere, {"1", "no OIN", r.addrs[derde]}, {"00000099000000163000", "elsewhere", "https://example.org:22"},
+		elsewhere,
+		{"1", "no OIN", r.addrs[derde]},
+		{"00000099000000163000", "elsewhere", "https://example.org:22"},
 		{"00000099000000164000", "steers\x1b[2J", r.addrs[derde]},
 	}, []serviceListing{listing(elsewhere, "0147")})
 	b.start(false)
@@ -492,4 +494,60 @@ func TestRenewal(t *testing.T) {
 	}
 	_, err = u.m.Predecessor(t.Context(), c.Hash())
 	wantError(t, err, gateway.NotFound, "no other")
+}
+
+// A peer that moves tells the peers that its contracts name, without a directory.
+func TestMove(t *testing.T) {
+	r := newRegion(t, nil, borne, uwi, derde)
+	b, u := r.peers[borne], r.peers[uwi]
+	b.start(true)
+	u.start(false)
+	c := r.content(r.connection(uwi, borne))
+	b.agree(c)
+	u.agree(c)
+	u.stop()
+	moved := r.addrs[derde] // uwi listens elsewhere from now on
+	r.addrs[uwi] = moved
+	u.peers.Own = moved
+	u.start(true)
+	eventually(t, "borne to hear of it", func() bool { return known(t, b)[uwi].Address == moved && !known(t, b)[uwi].Announced.IsZero() })
+	eventually(t, "uwi to note that all know", func() bool {
+		self, err := u.store.Peers(t.Context(), contract.PeerFilter{IDs: []gateway.PeerID{uwi}})
+		must(t, err)
+		return len(self) == 1 && self[0].Address == moved
+	})
+}
+
+// Two peers that claim one gemeentecode get it neither; the configuration decides.
+func TestClaimedTwice(t *testing.T) {
+	r := newRegion(t, nil, borne, uwi, derde)
+	b := r.peers[borne]
+	b.start(false)
+	for i, from := range []gateway.PeerID{uwi, derde} {
+		b.agree(r.content(withProperties(publication(borne, from), `{"gemeentecode":"0158"}`)))
+		must(t, b.m.Accept(t.Context(), b.lastHash(), "m1.test"))
+		must(t, b.store.Announce(t.Context(), contract.KnownPeer{Peer: gateway.Peer{ID: from, Name: names[from]}, Address: r.addrs[from]}, r.clock.now()))
+		if got := known(t, b)[uwi].Gemeentecode; (got == "0158") != (i == 0) {
+			t.Errorf("after claim %d uwi has code %q", i+1, got)
+		}
+	}
+	if got := known(t, b)[derde].Gemeentecode; got != "" {
+		t.Errorf("derde has code %q", got)
+	}
+	b.m.o.Configured = []contract.KnownPeer{{Peer: gateway.Peer{ID: derde}, Gemeentecode: "0158"}}
+	if u, d := known(t, b)[uwi].Gemeentecode, known(t, b)[derde].Gemeentecode; u != "" || d != "0158" {
+		t.Errorf("with the configuration: uwi %q, derde %q", u, d)
+	}
+}
+
+func (p *testPeer) lastHash() gateway.ContentHash {
+	p.r.t.Helper()
+	all, err := p.m.List(p.r.t.Context())
+	must(p.r.t, err)
+	for _, s := range all {
+		if s.State == contract.Proposed {
+			return s.Hash
+		}
+	}
+	return all[0].Hash
 }

@@ -29,7 +29,7 @@ func TestConnectorCheck(t *testing.T) {
 		want     []string // in what is printed, or in the error
 		ok       bool
 	}{
-		{"good", "", "", nil, []string{"persoon: 6 of 6 velden mapped", "uitkering: 5 of 5 velden mapped", "contactpersoon: 4 of 5 velden mapped"}, true},
+		{"good", "", "", nil, []string{"persoon: 6 of 6 velden mapped", "uitkering: 5 of 5 velden mapped", "contactpersoon: 5 of 5 velden mapped"}, true},
 		{"column missing", "telefoon: tel\n      email", "telefoon: telnr\n      email", nil, []string{`mapping.yaml:20: fout: table "client" has no column "telnr"`}, false},
 		{"unknown veld", "email: mail", "e-mail: mail", nil, []string{"mapping.yaml:21: diensten.persoon.velden.e-mail: unknown veld"}, false},
 		{"value does not fit", "waar: [J], onwaar: [N]", "waar: [j], onwaar: [n]", nil, []string{"mapping.yaml:27: fout: uitkering.loopt: 20 of 20 rows hold a value that does not fit"}, false},

@@ -9,57 +9,63 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/grensloos/grensloos/cmd/grensloos/bevolking"
-	"github.com/grensloos/grensloos/gateway"
 	"github.com/grensloos/grensloos/gateway/bevraging"
-	"github.com/grensloos/grensloos/policies"
 )
 
-// The peers of demo D01 (domain.md): test OINs, prefix 00000099.
-const (
-	borneID gateway.PeerID = "00000099000000147000"
-	uwiID   gateway.PeerID = "00000099900000001000"
-)
+// story is a region that the demo can run: who takes part, and what happens.
+type story func(*demo) ([]*regionPeer, []func(context.Context) error)
 
 func demoCommand() *cobra.Command {
 	var keep bool
-	var dir string
+	var dir, region string
 	cmd := &cobra.Command{
-		Use:   "demo [--keep]",
-		Short: "Run two organisations on this machine and ask a question across the border between them",
-		Long: `Run Gemeente Borne and the regional organisation uwi-midden-twente on loopback, each with its own certificates, database, policies
-and audit log, and show: an answer; a question for which there is no contract; a question that Borne's own policy refuses; a
-consent given and withdrawn; the time line of one transaction.
+		Use:   "demo [--region NAME] [--keep]",
+		Short: "Run a whole region on this machine and ask questions across the borders in it",
+		Long: `Run a region on loopback, each organisation in a process of its own with its own certificates, database, policies and audit log, and
+tell its story by the commands that an operator or a caseworker types.
+
+midden-twente (the default): a directory, the gemeenten Borne, Hengelo and Haaksbergen, and the organisation uwi-midden-twente that
+works for all three: answers, refusals, consent given and withdrawn, a gemeente that joins, a source and a gemeente that fail, a
+field reported as doubtful, the time line of one transaction.
+
+alkmaar: seven gemeenten, of which two become one on the way (herindeling), with their contracts and consents.
 
 All persons are fictitious. Everything it makes stands in one folder, which it removes at the end.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			d := &demo{out: cmd.OutOrStdout(), start: time.Now()}
-			return d.run(cmd.Context(), dir, keep)
+			tell, ok := map[string]story{"midden-twente": (*demo).middenTwente, "alkmaar": (*demo).alkmaar}[region]
+			if !ok {
+				return usage("--region %.40q: choose from midden-twente, alkmaar", region)
+			}
+			d := &demo{out: cmd.OutOrStdout(), start: time.Now(), running: map[*regionPeer]*child{}}
+			return d.run(cmd.Context(), tell, dir, keep)
 		},
 	}
-	cmd.Flags().BoolVar(&keep, "keep", false, "leave both organisations running until Ctrl-C and print what to try")
+	cmd.Flags().StringVar(&region, "region", "midden-twente", "midden-twente or alkmaar")
+	cmd.Flags().BoolVar(&keep, "keep", false, "leave everything running until Ctrl-C and print what to try")
 	cmd.Flags().StringVar(&dir, "map", "", "folder to work in; it must be empty and is kept (default: a temporary one)")
 	return usageFlags(cmd)
 }
 
-// demo tells the story of D01, by the same commands that an operator types.
+// demo runs a region and shows what is typed and what comes back.
 type demo struct {
-	out    io.Writer
-	start  time.Time
-	dir    string
-	region *region
-	borne  *regionPeer
-	uwi    *regionPeer
-	peers  []*child
+	out     io.Writer
+	start   time.Time
+	dir     string
+	program string // this program: every peer is a process of it
+	region  *region
+	asker   *regionPeer
+	running map[*regionPeer]*child
 }
 
-func (d *demo) run(ctx context.Context, dir string, keep bool) (err error) {
+func (d *demo) run(ctx context.Context, tell story, dir string, keep bool) (err error) {
 	if dir == "" {
 		if dir, err = os.MkdirTemp("", "grensloos-demo-"); err != nil {
 			return err
@@ -68,14 +74,22 @@ func (d *demo) run(ctx context.Context, dir string, keep bool) (err error) {
 	} else if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
 		return usage("--map %s: is not empty", dir)
 	}
+	if d.program, err = os.Executable(); err != nil {
+		return err
+	}
 	d.dir = dir
-	defer func() { err = errors.Join(err, d.stop()) }()
-	for _, step := range []func(context.Context) error{d.lay, d.startPeers, d.contracts, d.answer, d.noContract, d.ownPolicy, d.consent} {
+	defer func() { err = errors.Join(err, d.stopAll()) }()
+	peers, steps := tell(d)
+	d.title("Certificates, keys, configurations and fictitious clients for %d organisations", len(peers))
+	if d.region, err = layRegion(ctx, dir, peers...); err != nil {
+		return err
+	}
+	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return err
 		}
 	}
-	d.say("\nDone in %.1f s. Every question went over mutual TLS between two processes, and stands in the audit log of each side that it reached.", time.Since(d.start).Seconds())
+	d.say("\nDone in %.1f s. Every question went over mutual TLS, and stands in the audit log of each side that it reached.", time.Since(d.start).Seconds())
 	if keep {
 		return d.keep(ctx)
 	}
@@ -89,46 +103,37 @@ func (d *demo) title(format string, args ...any) {
 	d.say("\n[%4.1f s] "+format, append([]any{time.Since(d.start).Seconds()}, args...)...)
 }
 
-func (d *demo) lay(ctx context.Context) (err error) {
-	peildatum := time.Now().UTC()
-	personen, err := bevolking.Borne.Personen(peildatum)
-	if err != nil {
-		return err
-	}
-	d.title("Certificates, keys, configurations; %d fictitious clients of Borne, %d with a running benefit", len(personen), bevolking.Borne.Lopend)
-	local, err := policies.Voorbeeld("borne-lokaal.rego")
-	if err != nil {
-		return err
-	}
-	d.borne = &regionPeer{
-		ID: borneID, Name: "Gemeente Borne", Gemeentecode: "0147", LocalPolicy: local,
-		Source: func(ctx context.Context, dir string) error {
-			if err := os.WriteFile(filepath.Join(dir, "mapping.yaml"), bevolking.Mapping, 0o600); err != nil {
-				return err
-			}
-			return bevolking.WriteSQLite(ctx, filepath.Join(dir, "bron.db"), personen, peildatum)
-		},
-	}
-	d.uwi = &regionPeer{ID: uwiID, Name: "uwi-midden-twente"}
-	d.region, err = layRegion(ctx, d.dir, d.borne, d.uwi)
-	return err
+// gemeente is a gemeente with a connector on the source of its own application.
+func gemeente(code, name string, policy []byte, of ...bevolking.Gemeente) *regionPeer {
+	return &regionPeer{ID: gemeenteOIN(code), Name: name, Gemeentecode: code, LocalPolicy: policy, Source: sourceOf(of...)}
 }
 
-func (d *demo) startPeers(ctx context.Context) error {
-	d.title("Two processes: Gemeente Borne and uwi-midden-twente")
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	for _, p := range []*regionPeer{d.borne, d.uwi} {
-		c, err := startChild(ctx, self, p)
+// sourceOf writes the database of the residents of one or more gemeenten, and its mapping.
+func sourceOf(gemeenten ...bevolking.Gemeente) func(context.Context, string) error {
+	return func(ctx context.Context, dir string) error {
+		peildatum := time.Now().UTC()
+		personen, err := bevolking.Samen(peildatum, gemeenten...)
 		if err != nil {
 			return err
 		}
-		d.peers = append(d.peers, c)
+		if err := os.WriteFile(filepath.Join(dir, "mapping.yaml"), bevolking.Mapping, 0o600); err != nil {
+			return err
+		}
+		return bevolking.WriteSQLite(ctx, filepath.Join(dir, sourceFile), personen, peildatum)
 	}
-	for _, c := range d.peers {
-		line, err := c.ready(ctx, 20*time.Second)
+}
+
+// startPeers starts peers, all at once, and waits until each is ready.
+func (d *demo) startPeers(ctx context.Context, peers ...*regionPeer) error {
+	for _, p := range peers {
+		c, err := startChild(ctx, d.program, p)
+		if err != nil {
+			return err
+		}
+		d.running[p] = c
+	}
+	for _, p := range peers {
+		line, err := d.running[p].ready(ctx, 20*time.Second)
 		if err != nil {
 			return err
 		}
@@ -137,155 +142,111 @@ func (d *demo) startPeers(ctx context.Context) error {
 	return nil
 }
 
-func (d *demo) contracts(ctx context.Context) error {
-	d.title("uwi proposes a contract per purpose; Borne accepts: both signatures travel between the managers (FSC Core 2.0.0)")
-	for _, args := range [][]string{
-		{"--doel", "pw-uitkering", "--namens", string(borneID)},
-		{"--doel", "doorverwijzing-welzijn"},
-	} {
-		hash, err := d.grensloos(ctx, d.uwi, "", append([]string{"contract", "propose", "--aanbieder", string(borneID)}, args...)...)
-		if err != nil {
-			return err
-		}
-		hash = strings.TrimSpace(hash)
-		if err := d.await(ctx, "the proposal to reach Borne", func() bool { return d.state(ctx, d.borne, hash) == "voorgesteld" }); err != nil {
-			return err
-		}
-		if _, err := d.grensloos(ctx, d.borne, "", "contract", "accept", hash); err != nil {
-			return err
-		}
-		if err := d.await(ctx, "Borne's signature to reach uwi", func() bool { return d.state(ctx, d.uwi, hash) == "geldig" }); err != nil {
-			return err
-		}
+// stopPeer ends one peer in good order.
+func (d *demo) stopPeer(p *regionPeer) error {
+	c := d.running[p]
+	delete(d.running, p)
+	return c.stop()
+}
+
+// stopAll ends what still runs.
+func (d *demo) stopAll() error {
+	var errs []error
+	for p := range d.running {
+		errs = append(errs, d.stopPeer(p))
 	}
-	_, err := d.grensloos(ctx, d.uwi, "", "contract", "list")
-	return err
+	return errors.Join(errs...)
+}
+
+// contract proposes, has it accepted, and waits until both sides hold it for valid. Shown are the two commands.
+func (d *demo) contract(ctx context.Context, provider *regionPeer, args ...string) (hash string, err error) {
+	hash, err = d.grensloos(ctx, d.asker, "", append([]string{"contract", "propose", "--aanbieder", string(provider.ID)}, args...)...)
+	if err != nil {
+		return "", err
+	}
+	hash = strings.TrimSpace(hash)
+	if err := d.await(ctx, "the proposal to reach "+provider.Name, func() bool { return d.state(ctx, provider, hash) == "voorgesteld" }); err != nil {
+		return "", err
+	}
+	if _, err := d.quiet(ctx, provider, "", "contract", "accept", hash); err != nil {
+		return "", err
+	}
+	d.say("    $ grensloos contract accept %.20s... -c %s", hash, d.short(provider.config()))
+	return hash, d.await(ctx, "the signature of "+provider.Name+" to arrive", func() bool { return d.state(ctx, d.asker, hash) == "geldig" })
 }
 
 // state is the state of a contract at one peer; empty when it is not there.
 func (d *demo) state(ctx context.Context, p *regionPeer, hash string) string {
-	var out bytes.Buffer
+	out, err := d.quiet(ctx, p, "", "contract", "show", hash, "--json")
 	var c struct {
 		Toestand string `json:"toestand"`
 	}
-	if err := run(ctx, []string{"contract", "show", hash, "--json", "-c", p.config()}, strings.NewReader(""), &out, io.Discard); err != nil {
+	if err != nil || json.Unmarshal([]byte(out), &c) != nil {
 		return ""
 	}
-	_ = json.Unmarshal(out.Bytes(), &c)
 	return c.Toestand
 }
 
-// client gives the BSN of the n-th client of Borne: the same one on every machine.
-func (d *demo) client(n int) (string, error) {
-	personen, err := bevolking.Borne.Personen(time.Now().UTC())
-	if err != nil {
-		return "", err
-	}
-	return personen[n].BSN.Reveal(), nil
+// demoVraag is a question of the story and what must come of it.
+type demoVraag struct {
+	doel, zaaktype string
+	bsn            string
+	gemeenten      []string
+	want           []bevraging.Uitkomst // outcomes that the answer must show
 }
 
-func (d *demo) answer(ctx context.Context) error {
-	d.title("A klantmanager asks about a client for an application (pw-uitkering), and gets what that purpose allows")
-	bsn, err := d.client(0)
-	if err != nil {
-		return err
+// ask puts a question as a person would, shows the answer, and holds it against what the story says.
+func (d *demo) ask(ctx context.Context, q demoVraag) (transactie string, err error) {
+	args := []string{"vraag", "--doel", q.doel, "--zaaktype", q.zaaktype, "--zaak", "Z-2026-0147", "--bsn-stdin"}
+	for _, g := range q.gemeenten {
+		args = append(args, "--gemeente", g)
 	}
-	transactie, err := d.ask(ctx, bsn, bevraging.Beantwoord, "pw-uitkering", "pw-aanvraag")
-	if err != nil {
-		return err
-	}
-	d.title("The time line of that transaction, as both sides recorded it: no name, no BSN, no value in it")
-	_, err = d.grensloos(ctx, d.uwi, "", "audit", "show", transactie, "-c", d.borne.config())
-	return err
-}
-
-func (d *demo) noContract(ctx context.Context) error {
-	d.title("The same client for re-integration: no contract for that purpose, so nothing is sent, and that is recorded at uwi")
-	bsn, err := d.client(0)
-	if err != nil {
-		return err
-	}
-	transactie, err := d.ask(ctx, bsn, bevraging.NietGevraagd, "pw-reintegratie", "pw-reintegratietraject")
-	if err != nil {
-		return err
-	}
-	_, err = d.grensloos(ctx, d.uwi, "", "audit", "show", transactie)
-	return err
-}
-
-func (d *demo) ownPolicy(ctx context.Context) error {
-	d.title("A valid contract, and still a refusal: Borne does reviews (pw-heronderzoek) itself, says its own policy; recorded on both sides")
-	bsn, err := d.client(0)
-	if err != nil {
-		return err
-	}
-	transactie, err := d.ask(ctx, bsn, bevraging.Geweigerd, "pw-uitkering", "pw-heronderzoek")
-	if err != nil {
-		return err
-	}
-	_, err = d.grensloos(ctx, d.uwi, "", "audit", "show", transactie, "-c", d.borne.config())
-	return err
-}
-
-func (d *demo) consent(ctx context.Context) error {
-	d.title("Referral to welfare work rests on consent alone: without it, refused")
-	bsn, err := d.client(1)
-	if err != nil {
-		return err
-	}
-	const doel, zaaktype = "doorverwijzing-welzijn", "doorverwijzing"
-	if _, err := d.ask(ctx, bsn, bevraging.Geweigerd, doel, zaaktype); err != nil {
-		return err
-	}
-	d.title("The client gives consent at Borne's counter; then name and telephone number may go, and no BSN")
-	id, err := d.grensloos(ctx, d.borne, bsn, "toestemming", "geef", "--doel", doel, "--ontvanger", string(uwiID), "--bsn-stdin")
-	if err != nil {
-		return err
-	}
-	if _, err := d.ask(ctx, bsn, bevraging.Beantwoord, doel, zaaktype); err != nil {
-		return err
-	}
-	d.title("The client withdraws it; the very next question is refused")
-	if _, err := d.grensloos(ctx, d.borne, "", "toestemming", "trek-in", strings.TrimSpace(id)); err != nil {
-		return err
-	}
-	_, err = d.ask(ctx, bsn, bevraging.Geweigerd, doel, zaaktype)
-	return err
-}
-
-// ask puts a question as a person would, shows the answer, and holds its outcome against what the story says.
-func (d *demo) ask(ctx context.Context, bsn string, want bevraging.Uitkomst, doel, zaaktype string) (transactie string, err error) {
-	shown, err := d.grensloos(ctx, d.uwi, bsn, "vraag", "--doel", doel, "--zaaktype", zaaktype, "--zaak", "Z-2026-0147", "--bsn-stdin")
+	shown, err := d.grensloos(ctx, d.asker, q.bsn, args...)
 	if err != nil && exitCode(err) != exitIncomplete {
 		return "", err
 	}
-	if !strings.Contains(shown, uitkomsten[want]) {
-		return "", fmt.Errorf("the answer should have said %q", uitkomsten[want])
-	}
-	if strings.Contains(shown, bsn) && doel == "doorverwijzing-welzijn" {
-		return "", errors.New("an answer to a partner holds a BSN")
+	for _, want := range q.want {
+		if !strings.Contains(shown, uitkomsten[want]) {
+			return "", fmt.Errorf("the answer should have said %q", uitkomsten[want])
+		}
 	}
 	_, rest, _ := strings.Cut(shown, "transactie ")
 	transactie, _, _ = strings.Cut(rest, "\n")
 	return strings.TrimSpace(transactie), nil
 }
 
+// short leaves the demo's folder out of a path.
+func (d *demo) short(path string) string {
+	return strings.TrimPrefix(path, d.dir+string(filepath.Separator))
+}
+
 // grensloos runs a command for a peer and shows it with what it prints, indented. A BSN goes in by standard input and is not shown.
 func (d *demo) grensloos(ctx context.Context, p *regionPeer, bsn string, args ...string) (string, error) {
-	args = append(args, "-c", p.config())
-	shown := "$ grensloos " + strings.ReplaceAll(strings.Join(args, " "), d.dir+string(filepath.Separator), "")
+	shown := "$ "
 	if bsn != "" {
-		shown = "$ echo <BSN> | " + shown[2:]
+		shown += "echo <BSN> | "
 	}
-	d.say("    %s", shown)
-	var out, problems bytes.Buffer
-	err := run(ctx, args, strings.NewReader(bsn), &out, &problems)
-	for line := range strings.Lines(out.String() + problems.String()) {
+	shown += "grensloos " + strings.Join(append(slices.Clone(args), "-c", p.config()), " ")
+	d.say("    %s", strings.ReplaceAll(shown, d.dir+string(filepath.Separator), ""))
+	var problems bytes.Buffer
+	out, err := d.command(ctx, p, bsn, &problems, args...)
+	for line := range strings.Lines(out + problems.String()) {
 		d.say("      %s", strings.TrimRight(line, "\n"))
 	}
 	if err != nil && exitCode(err) == exitIncomplete {
 		d.say("      (exit code %d: not a whole answer)", exitIncomplete)
 	}
+	return out, err
+}
+
+// quiet runs a command without showing it.
+func (d *demo) quiet(ctx context.Context, p *regionPeer, bsn string, args ...string) (string, error) {
+	return d.command(ctx, p, bsn, io.Discard, args...)
+}
+
+func (d *demo) command(ctx context.Context, p *regionPeer, bsn string, problems io.Writer, args ...string) (string, error) {
+	var out bytes.Buffer
+	err := run(ctx, append(slices.Clone(args), "-c", p.config()), strings.NewReader(bsn), &out, problems)
 	return out.String(), err
 }
 
@@ -306,32 +267,28 @@ func (d *demo) await(ctx context.Context, what string, done func() bool) error {
 	return nil
 }
 
-func (d *demo) keep(ctx context.Context) error {
-	bsn, err := d.client(2)
+// client gives the BSN of the n-th client of a gemeente: the same one on every machine.
+func client(g bevolking.Gemeente, n int) (string, error) {
+	personen, err := g.Personen(time.Now().UTC())
 	if err != nil {
-		return err
+		return "", err
 	}
-	self, err := os.Executable()
+	return personen[n].BSN.Reveal(), nil
+}
+
+func (d *demo) keep(ctx context.Context) error {
+	bsn, err := client(bevolking.Borne, 2)
 	if err != nil {
 		return err
 	}
 	d.say(`
-Both keep running; Ctrl-C ends them. In another terminal:
+Everything keeps running; Ctrl-C ends it. In another terminal:
 
   cd %s
-  echo %s | %s vraag -c uwi-midden-twente/peer.yaml --doel pw-uitkering --zaaktype pw-aanvraag --zaak Z-1 --bsn-stdin
+  echo %s | %s vraag -c uwi-midden-twente/peer.yaml --doel pw-uitkering --zaaktype pw-aanvraag --zaak Z-1 --gemeente 0147 --bsn-stdin
   %s contract list -c gemeente-borne/peer.yaml
-  %s toestemming list -c gemeente-borne/peer.yaml
-  less gemeente-borne/peer.yaml gemeente-borne/serve.log`, d.dir, bsn, self, self, self)
+  %s doctor -c gemeente-borne/peer.yaml
+  less gemeente-borne/peer.yaml gemeente-borne/serve.log`, d.dir, bsn, d.program, d.program, d.program)
 	<-ctx.Done()
 	return nil
-}
-
-// stop ends both processes and waits for them.
-func (d *demo) stop() error {
-	var errs []error
-	for _, c := range d.peers {
-		errs = append(errs, c.stop())
-	}
-	return errors.Join(errs...)
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -247,35 +246,21 @@ const (
 // borne and uwi are the peers of demo D01.
 func borne(t *testing.T) *regionPeer {
 	t.Helper()
-	local, err := policies.Voorbeeld("borne-lokaal.rego")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &regionPeer{ID: borneID, Name: "Gemeente Borne", Gemeentecode: "0147", LocalPolicy: local, Source: borneSource}
+	return gemeente("0147", "Gemeente Borne", policies.Voorbeeld("borne-lokaal.rego"), bevolking.Borne)
 }
 
-func borneSource(ctx context.Context, dir string) error {
-	peildatum := time.Now().UTC()
-	personen, err := bevolking.Borne.Personen(peildatum)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(dir, "mapping.yaml"), bevolking.Mapping, 0o600); err != nil {
-		return err
-	}
-	return bevolking.WriteSQLite(ctx, filepath.Join(dir, "bron.db"), personen, peildatum)
-}
+func borneSource(ctx context.Context, dir string) error { return sourceOf(bevolking.Borne)(ctx, dir) }
 
 func uwi() *regionPeer { return &regionPeer{ID: uwiID, Name: "uwi-midden-twente"} }
 
 // clientOf gives the n-th client of Borne.
 func clientOf(t *testing.T, n int) string {
 	t.Helper()
-	personen, err := bevolking.Borne.Personen(time.Now().UTC())
+	bsn, err := client(bevolking.Borne, n)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return personen[n].BSN.Reveal()
+	return bsn
 }
 
 func TestQuestionCrossesOneBorder(t *testing.T) {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -31,20 +30,6 @@ import (
 type noordHolland struct {
 	*running
 	heerhugowaard, langedijk, dijkEnWaard, asker *regionPeer
-}
-
-func sourceOf(gemeenten ...bevolking.Gemeente) func(context.Context, string) error {
-	return func(ctx context.Context, dir string) error {
-		peildatum := time.Now().UTC()
-		personen, err := bevolking.Samen(peildatum, gemeenten...)
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(dir, "mapping.yaml"), bevolking.Mapping, 0o600); err != nil {
-			return err
-		}
-		return bevolking.WriteSQLite(ctx, filepath.Join(dir, "bron.db"), personen, peildatum)
-	}
 }
 
 // layNoordHolland lays the peers out and starts all but Dijk en Waard.

@@ -156,4 +156,7 @@ var (
 	straten      = []string{"Teststraat", "Voorbeeldlaan", "Fictieweg", "Proefplein", "Demohof", "Oefenpad"}
 	regelingen   = []string{"PW", "PW", "PW", "PW", "PW", "IOAW", "IOAZ"}
 	organisaties = []string{"Sociaal team", "Werk en Inkomen", "Wmo-loket", "Jeugdteam"}
+
+	// wetten gives the code of the law that a contact of each organisation works under.
+	wetten = map[string]string{"Sociaal team": "WMO", "Werk en Inkomen": "PW", "Wmo-loket": "WMO", "Jeugdteam": "JW"}
 )

@@ -45,6 +45,7 @@ CREATE TABLE contact (
 	clientnr INTEGER NOT NULL REFERENCES client,
 	naam     TEXT NOT NULL,
 	org      TEXT NOT NULL,
+	wet      TEXT NOT NULL,
 	tel      TEXT NOT NULL,
 	vanaf    INTEGER NOT NULL,
 	mutatiedatum INTEGER NOT NULL
@@ -101,7 +102,7 @@ func insert(ctx context.Context, tx *sql.Tx, nr int, p Persoon, peildatum time.T
 		return err
 	}
 	if c := p.Contactpersoon; c != nil {
-		if _, err := tx.ExecContext(ctx, `INSERT INTO contact VALUES (?,?,?,?,?,?)`, nr, c.Naam, c.Organisatie, c.Telefoon, compact(c.GeldigVan), stand); err != nil {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO contact VALUES (?,?,?,?,?,?,?)`, nr, c.Naam, c.Organisatie, wetten[c.Organisatie], c.Telefoon, compact(c.GeldigVan), stand); err != nil {
 			return err
 		}
 	}

@@ -282,7 +282,7 @@ func (t *tail) run(ctx context.Context) error {
 	for {
 		began, err := t.session(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // Ctrl-C is how it ends
 		}
 		if r, ok := errors.AsType[*refusal](err); ok && r.Status < 500 {
 			return err
@@ -371,7 +371,7 @@ func (t *tail) event(name string, data []byte) (done bool, err error) {
 		if err := json.Unmarshal(data, &e); err != nil {
 			return false, fmt.Errorf("event einde: %w", err)
 		}
-		if e.Reden == beheer.EindeToken {
+		if e.Reden == beheer.EindeVerlopen {
 			return true, nil
 		}
 		return true, fmt.Errorf("de peer beëindigt de stroom: %.40s", e.Reden)

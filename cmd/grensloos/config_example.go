@@ -30,6 +30,16 @@ func configCommand() *cobra.Command {
 	return usageFlags(cmd)
 }
 
+// completeFiles lets a shell complete YAML files after every -c (grensloos completion --help).
+func completeFiles(cmd *cobra.Command) {
+	if cmd.Flags().Lookup("config") != nil {
+		_ = cmd.MarkFlagFilename("config", "yaml", "yml")
+	}
+	for _, sub := range cmd.Commands() {
+		completeFiles(sub)
+	}
+}
+
 func configExampleCommand() *cobra.Command {
 	var group bool
 	cmd := &cobra.Command{

@@ -305,3 +305,32 @@ func readStruct(set *token.FileSet, decl *ast.GenDecl, s *ast.TypeSpec, st *ast.
 	}
 	return d
 }
+
+// The examples and the check are there on the command line, and a shell completes what follows -c.
+func TestConfigCommand(t *testing.T) {
+	b := borne(t)
+	if _, err := layRegion(t.Context(), t.TempDir(), b, uwi()); err != nil {
+		t.Fatal(err)
+	}
+	shell := func(args ...string) (string, error) {
+		var out syncBuffer
+		err := run(t.Context(), args, strings.NewReader(""), &out, &syncBuffer{})
+		return out.String(), err
+	}
+	for want, args := range map[string][]string{
+		configExample: {"config", "example"}, groupExample: {"config", "example", "--groep"},
+		":8\n": {"__complete", "doctor", "-c", ""}, "yaml\nyml\n": {"__complete", "audit", "tail", "-c", ""},
+		"afloop\n": {"__complete", "audit", "tail", "--soort", ""}, "bash completion V2 for grensloos": {"completion", "bash"},
+		"is goed: Gemeente Borne": {"config", "check", "-c", b.config()},
+	} {
+		if out, err := shell(args...); err != nil || !strings.Contains(out, want) {
+			t.Errorf("%v: %v, got %.200q, want it to hold %.60q", args, err, out, want)
+		}
+	}
+	if err := os.Remove(filepath.Join(b.dir, "issuer.pem")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := shell("config", "check", "-c", b.config()); exitCode(err) != 1 || !strings.Contains(err.Error(), "issuer.pem") {
+		t.Errorf("without the issuer's key: got %v, want the file named", err)
+	}
+}

@@ -59,7 +59,7 @@ func (d *doctor) neighbours(ctx context.Context) {
 	}
 }
 
-// known are the neighbours: of the configuration, of the group rules, and those that the store remembers.
+// known are the neighbours: of the configuration, the directories, and those that the store remembers.
 func (d *doctor) known(ctx context.Context) []neighbour {
 	all := map[gateway.PeerID]neighbour{}
 	if d.p.store != nil {
@@ -73,7 +73,7 @@ func (d *doctor) known(ctx context.Context) []neighbour {
 			}
 		}
 	}
-	for _, dir := range d.cfg.Group.rules().Directories {
+	for _, dir := range d.cfg.directories() {
 		all[dir.ID] = neighbour{id: dir.ID, name: cmp.Or(all[dir.ID].name, "directory"), manager: dir.Manager}
 	}
 	for _, n := range d.cfg.Peers {
@@ -124,10 +124,10 @@ func (d *doctor) visit(ctx context.Context, n neighbour, tokens *manager.TokenCl
 		v.warn("manager", who, "spreek af dat alle peers van de groep dezelfde versie draaien", "spreekt FSC %.20s, wij %s", seen.version, contract.Version)
 	}
 	const theirs = "meld het de beheerder van deze peer: na die dag weigert iedereen hem"
-	v.lifetime("certificaat", who, seen.chain[0], theirs)
+	v.lifetime(who, seen.chain[0], theirs)
 	for _, above := range seen.chain[1:] {
 		if above.NotAfter.Sub(d.now) < certSoon {
-			v.lifetime("certificaat", who+": uitgever "+above.Subject.CommonName, above, theirs)
+			v.lifetime(who+": uitgever "+above.Subject.CommonName, above, theirs)
 		}
 	}
 	v.clock(who, seen.offset)
@@ -168,7 +168,7 @@ func (d *doctor) inway(ctx context.Context, who string, g gateway.Grant, tokens 
 		return
 	}
 	asked[claims.Audience] = true
-	if _, err := d.handshake(ctx, g.ServicePeer, claims.Audience); err != nil {
+	if err := d.handshake(ctx, g.ServicePeer, claims.Audience); err != nil {
 		d.fail("inway", who, "bel de beheerder van deze peer; zolang dit duurt krijgt een vraag aan hem als uitkomst onbereikbaar", "%s is niet bereikbaar: %v", claims.Audience, err)
 		return
 	}

@@ -47,9 +47,9 @@ func (d *doctor) certificates() {
 			d.fail("certificaat", own.name, mendCert, "%v", err)
 			continue
 		}
-		d.lifetime("certificaat", own.name, id.Cert(), mendCert)
+		d.lifetime(own.name, id.Cert(), mendCert)
 		for _, above := range id.Chain()[1:] {
-			d.lifetime("certificaat", own.name+": uitgever "+above.Subject.CommonName, above, mendCert)
+			d.lifetime(own.name+": uitgever "+above.Subject.CommonName, above, mendCert)
 		}
 	}
 	for _, list := range []struct {
@@ -62,7 +62,7 @@ func (d *doctor) certificates() {
 				d.fail("certificaat", list.name, "zet het juiste bestand neer", "%v", err)
 			}
 			for _, c := range all {
-				d.lifetime("certificaat", list.name+" "+c.Subject.CommonName, c, "vraag de uitgever om het nieuwe anker; alle peers hebben het nodig voordat het oude eindigt")
+				d.lifetime(list.name+" "+c.Subject.CommonName, c, "vraag de uitgever om het nieuwe anker; alle peers hebben het nodig voordat het oude eindigt")
 			}
 		}
 	}
@@ -80,7 +80,8 @@ func (d *doctor) certificates() {
 }
 
 // lifetime tells how long a certificate still counts.
-func (d *doctor) lifetime(part, over string, c *x509.Certificate, mend string) {
+func (d *doctor) lifetime(over string, c *x509.Certificate, mend string) {
+	const part = "certificaat"
 	left := c.NotAfter.Sub(d.now)
 	until := c.NotAfter.UTC().Format(time.DateOnly)
 	switch {
@@ -119,7 +120,7 @@ func (d *doctor) dataFolder() {
 		d.warn("map", dir, "start de peer: grensloos serve -c ...", "is er nog niet; de eerste start maakt haar")
 		return
 	case err != nil || !info.IsDir():
-		d.fail("map", dir, "geef in map een map die alleen dit proces gebruikt", "is geen leesbare map: %v", err)
+		d.fail("map", dir, "geef in map een map voor deze peer alleen", "is geen leesbare map: %v", err)
 		return
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
@@ -127,7 +128,7 @@ func (d *doctor) dataFolder() {
 	}
 	probe, err := os.CreateTemp(dir, ".doctor-*")
 	if err != nil {
-		d.fail("map", dir, "geef de gebruiker van dit proces schrijfrecht", "schrijven lukt niet: %v", err)
+		d.fail("map", dir, "geef de gebruiker van deze peer schrijfrecht", "schrijven lukt niet: %v", err)
 		return
 	}
 	_ = probe.Close()
@@ -137,7 +138,7 @@ func (d *doctor) dataFolder() {
 		d.warn("map", dir, "", "vrije ruimte is niet te zien: %v", err)
 		return
 	}
-	free := int64(fs.Bavail) * int64(fs.Bsize) //nolint:gosec,unconvert // G115: fits; the types differ by system
+	free := int64(fs.Bavail) * int64(fs.Bsize) //nolint:unconvert // the types differ by system
 	mend := "maak ruimte, of verplaats map naar een grotere schijf: zonder ruimte voor het journaal wordt niets beantwoord"
 	switch text := fmt.Sprintf("schrijfbaar, %.1f GiB vrij", float64(free)/(1<<30)); {
 	case free < spaceOut:
@@ -240,7 +241,7 @@ func (d *doctor) ownAddress(ctx context.Context, key, address string) {
 	if d.p == nil {
 		return
 	}
-	if _, err := d.handshake(ctx, d.cfg.Peer.ID, address); err != nil {
+	if err := d.handshake(ctx, d.cfg.Peer.ID, address); err != nil {
 		d.warn("adres", key, "zie dat het adres naar deze peer wijst en dat het certificaat deze naam draagt; van binnen kan het ook aan de firewall liggen", "%s: %v", address, err)
 		return
 	}
@@ -341,38 +342,37 @@ func (d *doctor) mapping(ctx context.Context) {
 	}
 }
 
-// handshake opens a connection to one peer and tells which certificate it showed. It sends nothing, so that nothing is on record
-// there.
-func (d *doctor) handshake(ctx context.Context, id gateway.PeerID, address string) ([]*x509.Certificate, error) {
+// handshake opens a connection to one peer, as that peer. It sends nothing, so that nothing is on record there.
+func (d *doctor) handshake(ctx context.Context, id gateway.PeerID, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, lookWithin)
 	defer cancel()
 	host, err := hostPort(address)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	name, _, err := net.SplitHostPort(host)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", host)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer raw.Close()
 	cfg := d.p.group.ClientTLS(d.p.identity, id)
 	cfg.ServerName = name
 	conn := tls.Client(raw, cfg)
 	if err := conn.HandshakeContext(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	// In TLS 1.3 a server that refuses our certificate says so after the handshake; one that accepts it waits for us to speak.
 	_ = raw.SetReadDeadline(time.Now().Add(refusedWithin))
 	if _, err := conn.Read(make([]byte, 1)); err != nil {
 		if waits, ok := errors.AsType[net.Error](err); !ok || !waits.Timeout() {
-			return nil, fmt.Errorf("it refuses our certificate: %w", err)
+			return fmt.Errorf("it refuses our certificate: %w", err)
 		}
 	}
-	return conn.ConnectionState().PeerCertificates, nil
+	return nil
 }
 
 // refusedWithin is how long we wait for the alert of a server that does not want our certificate.

@@ -52,7 +52,10 @@ id: midden-twente.example
 		t.Errorf("the same rules written otherwise: got %s, want %s", got, want)
 	}
 	for _, change := range [][2]string{
-		{"id: midden", "id: groot"}, {"[443, 8443]", "[443, 8443, 9443]"}, {"adl: 1825", "adl: 1826"}, {"borne.example", "born.example"},
+		{"id: midden", "id: groot"},
+		{"[443, 8443]", "[443, 8443, 9443]"},
+		{"adl: 1825", "adl: 1826"},
+		{"borne.example", "born.example"},
 		{`  - {id: "00000099000000147000", manager: "https://borne.example:8443"}` + "\n", ""},
 	} {
 		if got := load(strings.Replace(goodGroup, change[0], change[1], 1)); got == want {

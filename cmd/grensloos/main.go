@@ -40,6 +40,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		toestemmingCommand(), terugmeldingCommand(), contactpersoonCommand(),
 		vraagCommand(), auditCommand(), connectorCommand(), herindelingCommand(),
 		doctorCommand(), configCommand())
+	completeFiles(root)
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)

@@ -36,10 +36,10 @@ const (
 
 // Why a stream ends.
 const (
-	EindeToken = "token-verlopen" // come back with a new token
-	EindeStopt = "peer-stopt"
-	EindeTraag = "te-traag" // whoever reads can't keep up: come back, since the last record that came
-	EindeFout  = "fout"
+	EindeVerlopen = "token-verlopen" // come back with a new token
+	EindeStopt    = "peer-stopt"
+	EindeTraag    = "te-traag" // whoever reads can't keep up: come back, since the last record that came
+	EindeFout     = "fout"
 )
 
 // BeginJSON is the first event: from when nothing is missing.
@@ -134,9 +134,7 @@ func (h *Handler) followRecords(w http.ResponseWriter, r *http.Request) {
 			}
 			return
 		}
-		if err != nil { // hung up
-			cancel()
-			<-ended
+		if err != nil { // hung up; Volg ends with ctx
 			return
 		}
 	}
@@ -147,7 +145,7 @@ func ending(err error) string {
 	case errors.Is(err, ErrPeerStopt):
 		return EindeStopt
 	case errors.Is(err, context.DeadlineExceeded):
-		return EindeToken
+		return EindeVerlopen
 	case gateway.KindOf(err) == gateway.Unavailable:
 		return EindeTraag
 	}

@@ -188,7 +188,7 @@ func TestFollowRecordsEndsWithTheToken(t *testing.T) {
 		}
 	}
 	var end beheer.EindeJSON
-	if err := json.Unmarshal([]byte(strings.TrimPrefix(last, "data: ")), &end); err != nil || end.Reden != beheer.EindeToken {
+	if err := json.Unmarshal([]byte(strings.TrimPrefix(last, "data: ")), &end); err != nil || end.Reden != beheer.EindeVerlopen {
 		t.Errorf("after %v the last line was %q, want that the token ended", time.Since(start), last)
 	}
 	if took := time.Since(start); took < 500*time.Millisecond {

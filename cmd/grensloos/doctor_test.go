@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
@@ -57,6 +58,7 @@ func listed(d diagnosis) string {
 // One region, and what can go wrong with it one after the other: each is found, named, and mended by what doctor says.
 func TestDoctor(t *testing.T) {
 	b, u := borne(t), uwi()
+	b.Source = withoutWet
 	r := startRegion(t, b, u)
 	r.contract(u, b, "--doel", "pw-reintegratie", "--namens", string(b.ID))
 
@@ -285,4 +287,23 @@ func swap(t *testing.T, files map[string]string) (back func()) {
 			put(name, raw)
 		}
 	}
+}
+
+// withoutWet is Borne's source behind a mapping that leaves one field out.
+func withoutWet(ctx context.Context, dir string) error {
+	if err := borneSource(ctx, dir); err != nil {
+		return err
+	}
+	file := filepath.Join(dir, "mapping.yaml")
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	var kept []string
+	for line := range strings.Lines(string(raw)) {
+		if !strings.Contains(line, "wet: {kolom") {
+			kept = append(kept, line)
+		}
+	}
+	return os.WriteFile(file, []byte(strings.Join(kept, "")), 0o600)
 }

@@ -20,7 +20,7 @@ type Disclosure struct {
 func Verstrekt(recs []Record, service gateway.ServiceName) (d Disclosure, ok bool) {
 	lines := 0
 	for _, r := range recs {
-		switch r.Soort {
+		switch r.Soort { //nolint:exhaustive // the others say nothing of it
 		case LDV:
 			var body struct {
 				Resource struct {
@@ -59,7 +59,7 @@ type Asked struct {
 func Gevraagd(recs []Record) (a Asked, ok bool) {
 	answered := false
 	for _, r := range recs {
-		switch r.Soort {
+		switch r.Soort { //nolint:exhaustive // the others say nothing of it
 		case ADL:
 			if q, made := question(r, "outway"); made {
 				a = Asked{Bron: q.Resource.Properties.Bron, Doel: q.Context.Doel, Zaak: q.Context.Zaak, Zaaktype: q.Context.Zaaktype}

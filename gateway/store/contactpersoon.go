@@ -31,7 +31,7 @@ func (s *Store) WijsToe(ctx context.Context, c contactpersoon.Contactpersoon, pe
 		marks, args := in(all)
 		var taken bool
 		if err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM contactpersonen WHERE huishouden = ? AND beeindigd_op = 0)
-			OR EXISTS (SELECT 1 FROM contactpersoon_leden WHERE actief = 1 AND betrokkene IN (`+marks+`))`, //nolint:gosec // G202: placeholders only
+			OR EXISTS (SELECT 1 FROM contactpersoon_leden WHERE actief = 1 AND betrokkene IN (`+marks+`))`,
 			append([]any{c.Huishouden}, args...)...).Scan(&taken); err != nil {
 			return err
 		}

@@ -182,20 +182,25 @@ func (j *joining) identity() bool {
 	return true
 }
 
-// get asks a peer of the group something, by its address.
-func (j *joining) get(ctx context.Context, peer gateway.PeerID, address, path string) (*http.Response, error) {
+// reach asks a peer of the group who it is, by its address, and returns the moment on its clock.
+func (j *joining) reach(ctx context.Context, peer gateway.PeerID, address string) (theirs time.Time, err error) {
 	ctx, cancel := context.WithTimeout(ctx, joinCall)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(address, "/")+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(address, "/")+"/v1/peer", nil)
 	if err != nil {
-		return nil, err
+		return theirs, err
 	}
 	resp, err := j.transport.To(peer).RoundTrip(req)
 	if err != nil {
-		return nil, err
+		return theirs, err
 	}
+	defer resp.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxRefusal))
-	return resp, resp.Body.Close()
+	theirs, err = http.ParseTime(resp.Header.Get("Date"))
+	if err != nil {
+		return theirs, fmt.Errorf("answer without a Date: %w", err)
+	}
+	return theirs, nil
 }
 
 // listeners checks that our own manager and inway answer, with our certificate, where others will look for them.
@@ -209,7 +214,7 @@ func (j *joining) listeners(ctx context.Context) {
 		if !wanted {
 			continue
 		}
-		if _, err := j.get(ctx, j.cfg.Peer.ID, address, "/v1/peer"); err != nil {
+		if _, err := j.reach(ctx, j.cfg.Peer.ID, address); err != nil {
 			j.add("poort "+role, joinMens, err.Error(), "start de peer (grensloos serve), en laat de firewall "+address+" door")
 			continue
 		}
@@ -225,15 +230,14 @@ func (j *joining) directories(ctx context.Context) (reached []DirectoryPeer) {
 	}
 	for _, d := range all {
 		before := j.now()
-		resp, err := j.get(ctx, d.ID, d.Manager, "/v1/peer")
+		theirs, err := j.reach(ctx, d.ID, d.Manager)
 		if err != nil {
 			j.add("directory", joinMens, fmt.Sprintf("%s: %v", d.ID, err), "vraag de beheerder van de directory of "+d.Manager+" klopt en bereikbaar is")
 			continue
 		}
 		j.add("directory", joinKlaar, fmt.Sprintf("%s op %s antwoordt", d.ID, d.Manager), "")
 		reached = append(reached, d)
-		theirs, err := http.ParseTime(resp.Header.Get("Date"))
-		if len(reached) > 1 || err != nil {
+		if len(reached) > 1 {
 			continue
 		}
 		if off := theirs.Sub(before.Truncate(time.Second)); off > clockLeeway+j.now().Sub(before) || off < -clockLeeway {

@@ -56,8 +56,9 @@ func (w *world) Directories() []contract.DirectoryState {
 }
 
 func (w *world) Rejoin(_ context.Context, door string) error { return w.act("rejoin by " + door[:3]) }
-func (w *world) Leave(_ context.Context, door string) error  { return w.act("leave by " + door[:3]) }
-func (w *world) Left(context.Context) (time.Time, error)     { return time.Time{}, w.err }
+
+func (w *world) Leave(_ context.Context, door string) error { return w.act("leave by " + door[:3]) }
+func (w *world) Left(context.Context) (time.Time, error)    { return time.Time{}, w.err }
 
 func TestGroup(t *testing.T) {
 	w := newWorld(t)

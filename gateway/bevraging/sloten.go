@@ -1,7 +1,6 @@
 package bevraging
 
 import (
-	"context"
 	"errors"
 	"io"
 	"sync"
@@ -10,19 +9,34 @@ import (
 	"github.com/grensloos/grensloos/gateway"
 )
 
-// sloten bound what is under way at once: questions, requests to one gemeente, and requests to all.
+// sloten bound what is under way at once: questions, requests to one gemeente, and requests to all. A request that must wait is an
+// entry in a queue, not a goroutine: fifty questions to the whole country are seventeen thousand of them.
 type sloten struct {
-	vragen, verzoeken chan struct{}
-	perGemeente       int
+	vragen      chan struct{}
+	perGemeente int
 
-	mu       sync.Mutex // guards gemeente, which has an entry per peer that was ever asked
-	gemeente map[gateway.PeerID]chan struct{}
+	mu       sync.Mutex              // guards what follows, and every rij and wachter
+	vrij     int                     // requests that may still start
+	gemeente map[gateway.PeerID]*rij // has an entry per peer that was ever asked
+	klaar    []*rij                  // with a request that waits and room for it at its gemeente, in turn
+}
+
+// rij is what is under way to one gemeente and what waits.
+type rij struct {
+	onderweg int
+	wacht    []*wachter
+	klaar    bool // stands in sloten.klaar
+}
+
+// wachter is a request and what becomes of it: do is called once, with whether it may be sent.
+type wachter struct {
+	do      func(ok bool)
+	geweest bool
 }
 
 func newSloten(c Config) *sloten {
 	return &sloten{
-		vragen: make(chan struct{}, c.MaxVragen), verzoeken: make(chan struct{}, c.MaxVerzoeken), perGemeente: c.MaxPerGemeente,
-		gemeente: map[gateway.PeerID]chan struct{}{},
+		vragen: make(chan struct{}, c.MaxVragen), vrij: c.MaxVerzoeken, perGemeente: c.MaxPerGemeente, gemeente: map[gateway.PeerID]*rij{},
 	}
 }
 
@@ -36,38 +50,74 @@ func (s *sloten) vraag() (free func(), ok bool) {
 	}
 }
 
-// verzoek takes the slots of one request to a gemeente, and waits for them until ctx ends.
-func (s *sloten) verzoek(ctx context.Context, id gateway.PeerID) (free func(), ok bool) {
+// verzoek calls do(true) in a goroutine of its own as soon as there is a slot for a request to this gemeente; the slot is free again
+// when do returns.
+func (s *sloten) verzoek(id gateway.PeerID, do func(ok bool)) *wachter {
 	s.mu.Lock()
-	own := s.gemeente[id]
-	if own == nil {
-		own = make(chan struct{}, s.perGemeente)
-		s.gemeente[id] = own
+	defer s.mu.Unlock()
+	r := s.gemeente[id]
+	if r == nil {
+		r = &rij{}
+		s.gemeente[id] = r
 	}
-	s.mu.Unlock()
-	if !take(ctx, own) {
-		return nil, false
-	}
-	if !take(ctx, s.verzoeken) {
-		<-own
-		return nil, false
-	}
-	return func() { <-s.verzoeken; <-own }, true
+	w := &wachter{do: do}
+	r.wacht = append(r.wacht, w)
+	s.begin(r)
+	return w
 }
 
-// take takes a slot that is free also when ctx has ended.
-func take(ctx context.Context, slot chan struct{}) bool {
-	select {
-	case slot <- struct{}{}:
-		return true
-	default:
+// vergeet calls do(false) for those that still wait.
+func (s *sloten) vergeet(all []*wachter) {
+	s.mu.Lock()
+	var left []*wachter
+	for _, w := range all {
+		if !w.geweest {
+			w.geweest = true // it leaves its queue when its turn comes
+			left = append(left, w)
+		}
 	}
-	select {
-	case slot <- struct{}{}:
-		return true
-	case <-ctx.Done():
-		return false
+	s.mu.Unlock()
+	for _, w := range left {
+		w.do(false)
 	}
+}
+
+// begin starts what can start now that something changed for one gemeente. s.mu is held.
+func (s *sloten) begin(changed *rij) {
+	for r := changed; ; {
+		for len(r.wacht) > 0 && r.wacht[0].geweest {
+			r.wacht = r.wacht[1:]
+		}
+		if !r.klaar && len(r.wacht) > 0 && r.onderweg < s.perGemeente {
+			r.klaar = true
+			s.klaar = append(s.klaar, r)
+		}
+		if s.vrij == 0 || len(s.klaar) == 0 {
+			return
+		}
+		r = s.klaar[0]
+		s.klaar, r.klaar = s.klaar[1:], false
+		if len(r.wacht) == 0 || r.wacht[0].geweest {
+			continue // who waited was forgotten meanwhile
+		}
+		w := r.wacht[0]
+		r.wacht, w.geweest = r.wacht[1:], true
+		r.onderweg++
+		s.vrij--
+		go func() {
+			defer s.klaarMet(r)
+			w.do(true)
+		}()
+	}
+}
+
+// klaarMet gives back the slot of a request.
+func (s *sloten) klaarMet(r *rij) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.onderweg--
+	s.vrij++
+	s.begin(r)
 }
 
 var errTotaal = errors.New("the answers together are larger than allowed")

@@ -1,9 +1,11 @@
 package bevraging_test
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -120,6 +122,42 @@ func TestRequestsInFlight(t *testing.T) {
 		start := time.Now()
 		if a := f.answer(named(1, 2, 3, 4, 5)); !a.Volledig || most.Load() != 2 || time.Since(start) != 3*time.Second {
 			t.Errorf("volledig %v, at most %d at once, %s; want all answered, 2 at a time, in 3 s", a.Volledig, most.Load(), time.Since(start))
+		}
+	})
+}
+
+// What waits for its turn costs an entry in a queue: were it a goroutine, fifty questions to the whole country would cost more
+// memory for waiting than for asking. Who hangs up waits no longer.
+func TestWaitingIsCheap(t *testing.T) {
+	builtin()
+	synctest.Test(t, func(t *testing.T) {
+		const gemeenten = 99
+		f := newRegion(t, gemeenten, func(r *http.Request, _ int) (*http.Response, error) { after(time.Second); return good(r) })
+		f.handler.Config = bevraging.Config{MaxVerzoeken: 2}
+		all := make([]int, gemeenten)
+		for i := range all {
+			all[i] = i + 1
+		}
+		ctx, hangUp := context.WithCancel(t.Context())
+		before := runtime.NumGoroutine()
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			defer func() {
+				if p := recover(); p != http.ErrAbortHandler { //nolint:errorlint // what net/http itself compares
+					t.Errorf("got %v, want the stream aborted", p)
+				}
+			}()
+			f.stream(ctx, newClocked(), "application/x-ndjson", named(all...))
+		})
+		synctest.Wait()
+		if more := runtime.NumGoroutine() - before; more > 20 {
+			t.Errorf("%d goroutines more for %d requests of which 2 are under way", more, gemeenten)
+		}
+		hangUp()
+		wg.Wait()
+		synctest.Wait()
+		if got := len(f.outway.sent); got != 2 {
+			t.Errorf("sent %d, want the 2 that were under way", got)
 		}
 	})
 }

@@ -4,11 +4,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/grensloos/grensloos/gateway/audit"
+	"github.com/grensloos/grensloos/gateway/audit/journal"
 	"github.com/grensloos/grensloos/gateway/beheer"
 )
 
@@ -70,6 +74,56 @@ func TestAuditTail(t *testing.T) {
 	}
 	if n := strings.Count(all.out.String(), `"soort":"ldv,afloop"`) + strings.Count(all.out.String(), `"soort":"afloop,ldv"`); n != 2 {
 		t.Errorf("%d acts of the first tail, want one for each of its two sessions\n%s", n, all.out)
+	}
+}
+
+// A record that is kept while what was kept before is read comes once; and what the journal has comes page by page, all of it.
+func TestFollowed(t *testing.T) {
+	j, err := journal.Open(journal.Config{Dir: t.TempDir()}, slog.New(slog.DiscardHandler), time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		closing, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = j.Close(closing)
+	}()
+	log := &watchedLog{Log: j, metrics: counted(t), watch: &watchers{}}
+	var kept []string
+	keep := func(n int) {
+		var recs []audit.Record
+		for range n {
+			recs = append(recs, audit.NewBeheer(time.Now(), audit.Act{Handeling: "x", Door: audit.Systeem}))
+			kept = append(kept, recs[len(recs)-1].ID)
+		}
+		if err := log.Append(t.Context(), recs...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	keep(2*page + 10)
+	since := time.Now().Add(-time.Hour)
+	var got []string
+	end := errors.New("seen enough")
+	err = followed{j, log.watch}.Volg(t.Context(), since,
+		func(from time.Time) error {
+			if !from.Equal(since) {
+				t.Errorf("complete from %v, want %v: the journal has everything", from, since)
+			}
+			keep(3) // shown already, and read from the journal next
+			return nil
+		},
+		func(rec audit.Record) error {
+			got = append(got, rec.ID)
+			switch len(got) {
+			case 2*page + 13:
+				keep(1) // after all that was read
+			case 2*page + 14:
+				return end
+			}
+			return nil
+		})
+	if !errors.Is(err, end) || !slices.Equal(got, kept) {
+		t.Errorf("got %d records, %v, want all %d of them once, in order", len(got), err, len(kept))
 	}
 }
 

@@ -19,7 +19,8 @@ import (
 // Identity is the certificate and key with which this process shows who it is: a peer's group certificate, or the certificate of
 // a listener on its own network. It is safe for concurrent use and can be replaced while it is in use.
 type Identity struct {
-	certFile, keyFile string
+	certFile, keyFile string        // certFile empty: the identity is not of files; Replace gives the next
+	key               crypto.Signer // what goes with certFile when the key is not in a file; else nil
 
 	mu   sync.Mutex // one reload at a time
 	seen string     // fingerprint at the last attempt; guarded by mu
@@ -47,6 +48,40 @@ func LoadIdentity(certFile, keyFile string) (*Identity, error) {
 	return i, nil
 }
 
+// LoadCertificate is LoadIdentity for a key that stands elsewhere, such as in Vault.
+func LoadCertificate(certFile string, key crypto.Signer) (*Identity, error) {
+	i := &Identity{certFile: certFile, key: key}
+	if err := i.Reload(); err != nil {
+		return nil, err
+	}
+	return i, nil
+}
+
+// NewIdentity is an identity that is in no file. What renews its certificate calls Replace.
+func NewIdentity(key crypto.Signer, chain []*x509.Certificate) (*Identity, error) {
+	i := &Identity{}
+	if err := i.Replace(key, chain); err != nil {
+		return nil, err
+	}
+	return i, nil
+}
+
+// Replace takes over a new certificate, leaf first, with its key. Open connections stay; handshakes from now on show the new one.
+// On an error the identity of before stays.
+func (i *Identity) Replace(key crypto.Signer, chain []*x509.Certificate) error {
+	if len(chain) == 0 || key == nil {
+		return gateway.Errorf(gateway.Invalid, "certificate: give a key and its certificate")
+	}
+	pair, err := pairOf(key, chain, "certificate "+chain[0].Subject.CommonName)
+	if err != nil {
+		return err
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.pair.Store(pair)
+	return nil
+}
+
 // Pair gives certificate and key that belong together.
 func (i *Identity) Pair() *Pair { return i.pair.Load() }
 
@@ -70,8 +105,20 @@ func (i *Identity) Reload() error {
 }
 
 func (i *Identity) reloadLocked() error {
+	if i.certFile == "" {
+		return nil
+	}
 	i.seen = fingerprint([]string{i.certFile, i.keyFile})
-	pair, err := loadPair(i.certFile, i.keyFile)
+	var pair *Pair
+	var err error
+	if i.key != nil {
+		var chain []*x509.Certificate
+		if chain, err = readCerts(i.certFile); err == nil {
+			pair, err = pairOf(i.key, chain, i.certFile)
+		}
+	} else {
+		pair, err = loadPair(i.certFile, i.keyFile)
+	}
 	if err != nil {
 		return err
 	}
@@ -84,7 +131,7 @@ func (i *Identity) Watch(ctx context.Context, every time.Duration, log *slog.Log
 	poll(ctx, every, func() {
 		i.mu.Lock()
 		defer i.mu.Unlock()
-		if i.seen == fingerprint([]string{i.certFile, i.keyFile}) {
+		if i.certFile == "" || i.seen == fingerprint([]string{i.certFile, i.keyFile}) {
 			return
 		}
 		if err := i.reloadLocked(); err != nil {
@@ -100,10 +147,8 @@ func loadPair(certFile, keyFile string) (*Pair, error) {
 	if err != nil {
 		return nil, err
 	}
-	for n := range chain[:len(chain)-1] {
-		if err := chain[n].CheckSignatureFrom(chain[n+1]); err != nil {
-			return nil, gateway.Wrap(gateway.Invalid, err, certFile+": put the leaf first and each issuer after what it issued")
-		}
+	if err := fitChain(chain, certFile); err != nil {
+		return nil, err
 	}
 	if err := checkKeyMode(keyFile); err != nil {
 		return nil, err
@@ -128,6 +173,33 @@ func loadPair(certFile, keyFile string) (*Pair, error) {
 		return nil, gateway.Wrap(gateway.Invalid, err, certFile)
 	}
 	return &Pair{Key: key, Chain: chain, tls: &both}, nil
+}
+
+// pairOf is loadPair for a key that can only sign. What names the certificate in errors.
+func pairOf(key crypto.Signer, chain []*x509.Certificate, what string) (*Pair, error) {
+	if err := fitChain(chain, what); err != nil {
+		return nil, err
+	}
+	if pub, ok := chain[0].PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !pub.Equal(key.Public()) {
+		return nil, gateway.Errorf(gateway.Invalid, "%s: it is of another key", what)
+	}
+	if err := fitLeaf(chain[0]); err != nil {
+		return nil, gateway.Wrap(gateway.Invalid, err, what)
+	}
+	both := &tls.Certificate{PrivateKey: key, Leaf: chain[0]}
+	for _, c := range chain {
+		both.Certificate = append(both.Certificate, c.Raw)
+	}
+	return &Pair{Key: key, Chain: chain, tls: both}, nil
+}
+
+func fitChain(chain []*x509.Certificate, what string) error {
+	for n := range chain[:len(chain)-1] {
+		if err := chain[n].CheckSignatureFrom(chain[n+1]); err != nil {
+			return gateway.Wrap(gateway.Invalid, err, what+": put the leaf first and each issuer after what it issued")
+		}
+	}
+	return nil
 }
 
 // checkKeyMode refuses a key that every account of the machine can read, or that others than its owner can change. Reading by the

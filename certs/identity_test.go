@@ -2,7 +2,9 @@ package certs
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ecdsa"
+	"crypto/x509"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -86,4 +88,33 @@ func TestIdentityReload(t *testing.T) {
 	if !after.Cert().PublicKey.(*ecdsa.PublicKey).Equal(after.Key.Public()) {
 		t.Error("key and certificate of the pair do not belong together")
 	}
+}
+
+// A key that only signs, as one in Vault does, is as good as a key file; what does not belong to it is refused.
+func TestIdentityOfASigner(t *testing.T) {
+	r := newRegion(t)
+	id, made := r.identity(borne)
+	other, _ := r.identity(uwi)
+	key := struct{ crypto.Signer }{id.Signer()}
+	fromFile, err := LoadCertificate(made.CertFile, key)
+	must(t, err)
+	if !fromFile.Cert().Equal(id.Cert()) || len(fromFile.Chain()) != 2 {
+		t.Error("the certificate is not that of the file")
+	}
+	fresh, err := NewIdentity(key, id.Chain())
+	must(t, err)
+	must(t, fresh.Reload()) // of no file: nothing to do
+	before := fresh.Pair()
+	wantError(t, fresh.Replace(key, other.Chain()), gateway.Invalid, "of another key")
+	wantError(t, fresh.Replace(key, nil), gateway.Invalid, "give a key and its certificate")
+	wantError(t, fresh.Replace(key, []*x509.Certificate{id.Chain()[0], id.Chain()[0]}), gateway.Invalid, "put the leaf first")
+	if fresh.Pair() != before {
+		t.Error("a refused certificate replaced the one of before")
+	}
+	must(t, fresh.Replace(struct{ crypto.Signer }{other.Signer()}, other.Chain()))
+	if !fresh.Cert().Equal(other.Cert()) {
+		t.Error("the certificate was not taken over")
+	}
+	_, err = LoadCertificate(made.CertFile, other.Signer())
+	wantError(t, err, gateway.Invalid, "of another key")
 }

@@ -168,7 +168,7 @@ func (d *demo) contract(ctx context.Context, provider *regionPeer, args ...strin
 	if err := d.await(ctx, "the proposal to reach "+provider.Name, func() bool { return d.state(ctx, provider, hash) == "voorgesteld" }); err != nil {
 		return "", err
 	}
-	if _, err := d.quiet(ctx, provider, "", "contract", "accept", hash); err != nil {
+	if _, err := d.quiet(ctx, provider, "contract", "accept", hash); err != nil {
 		return "", err
 	}
 	d.say("    $ grensloos contract accept %.20s... -c %s", hash, d.short(provider.config()))
@@ -177,7 +177,7 @@ func (d *demo) contract(ctx context.Context, provider *regionPeer, args ...strin
 
 // state is the state of a contract at one peer; empty when it is not there.
 func (d *demo) state(ctx context.Context, p *regionPeer, hash string) string {
-	out, err := d.quiet(ctx, p, "", "contract", "show", hash, "--json")
+	out, err := d.quiet(ctx, p, "contract", "show", hash, "--json")
 	var c struct {
 		Toestand string `json:"toestand"`
 	}
@@ -240,8 +240,8 @@ func (d *demo) grensloos(ctx context.Context, p *regionPeer, bsn string, args ..
 }
 
 // quiet runs a command without showing it.
-func (d *demo) quiet(ctx context.Context, p *regionPeer, bsn string, args ...string) (string, error) {
-	return d.command(ctx, p, bsn, io.Discard, args...)
+func (d *demo) quiet(ctx context.Context, p *regionPeer, args ...string) (string, error) {
+	return d.command(ctx, p, "", io.Discard, args...)
 }
 
 func (d *demo) command(ctx context.Context, p *regionPeer, bsn string, problems io.Writer, args ...string) (string, error) {

@@ -138,7 +138,7 @@ func (k *kennemerland) herindeling(ctx context.Context) error {
 		return err
 	}
 	for _, hash := range proposed {
-		if _, err := k.quiet(ctx, k.asker, "", "contract", "accept", hash); err != nil {
+		if _, err := k.quiet(ctx, k.asker, "contract", "accept", hash); err != nil {
 			return err
 		}
 		k.say("    $ grensloos contract accept %.20s... -c %s", hash, k.short(k.asker.config()))
@@ -165,7 +165,7 @@ func (k *kennemerland) shown(ctx context.Context, args ...string) error {
 
 // proposals are the contracts that wait for the asker's signature.
 func (k *kennemerland) proposals(ctx context.Context) []string {
-	out, err := k.quiet(ctx, k.asker, "", "contract", "list", "--json")
+	out, err := k.quiet(ctx, k.asker, "contract", "list", "--json")
 	var list struct {
 		Contracten []beheer.ContractJSON `json:"contracten"`
 	}
@@ -184,7 +184,7 @@ func (k *kennemerland) proposals(ctx context.Context) []string {
 func (k *kennemerland) ask6(ctx context.Context) error {
 	k.title("The organisation ends its contracts with the two that are no more")
 	for _, hash := range k.old {
-		if _, err := k.quiet(ctx, k.asker, "", "contract", "revoke", hash); err != nil {
+		if _, err := k.quiet(ctx, k.asker, "contract", "revoke", hash); err != nil {
 			return err
 		}
 		k.say("    $ grensloos contract revoke %.20s... -c %s", hash, k.short(k.asker.config()))

@@ -75,7 +75,7 @@ func (t *twente) publishOne(ctx context.Context, p *regionPeer) error {
 		return err
 	}
 	return t.await(ctx, "the directory to show "+p.Name, func() bool {
-		out, err := t.quiet(ctx, t.asker, "", "services")
+		out, err := t.quiet(ctx, t.asker, "services")
 		return err == nil && strings.Contains(out, string(p.ID))
 	})
 }

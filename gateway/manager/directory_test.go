@@ -245,8 +245,12 @@ func TestJoinAndLeave(t *testing.T) {
 	eventually(t, "the proposal to arrive", func() bool { return d.state(hash) == contract.Proposed })
 	must(t, d.m.Accept(t.Context(), hash, "m2.test"))
 	eventually(t, "the accept to arrive", func() bool { return u.state(hash) == contract.Valid })
-	grants, err := u.m.Grants(t.Context(), nil)
-	must(t, err)
+	var grants []gateway.Grant
+	eventually(t, "the grant to be there", func() bool {
+		grants, err = u.m.Grants(t.Context(), nil)
+		must(t, err)
+		return len(grants) > 0
+	})
 	if _, _, err := u.tokens().Token(t.Context(), grants[0]); err != nil {
 		t.Fatalf("token from a peer that only the directory knows: %v", err)
 	}

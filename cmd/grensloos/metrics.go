@@ -98,7 +98,7 @@ func (m *metrics) outcome(rec *edge.Recorder, whole bool) (outcome, code string)
 		status = http.StatusOK
 	}
 	code = strconv.Itoa(status)
-	if e := rec.Header().Get(edge.HeaderErrorCode); e != "" {
+	if e := edge.ErrorCode(rec.Header()); e != "" {
 		code = m.codes.value(e)
 	}
 	switch {

@@ -74,9 +74,16 @@ func TestMetricsOfRequests(t *testing.T) {
 	)
 	for i := range 1000 { // a service behind us that makes up codes
 		serve(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set(edge.HeaderErrorCode, fmt.Sprint("CODE_", i))
+			w.Header().Set(edge.HeaderErrorCode, "CODE_"+string([]byte{byte('A' + i%26), byte('A' + i/26%26), byte('A' + i/676)}))
 			w.WriteHeader(http.StatusForbidden)
 		})
+	}
+	serve(func(w http.ResponseWriter, _ *http.Request) { // a provider that writes a person there
+		w.Header().Set(edge.HeaderErrorCode, "999990019")
+		w.WriteHeader(http.StatusForbidden)
+	})
+	if strings.Contains(strings.Join(m.lines(t), "\n"), "999990019") {
+		t.Error("a number of a person is shown to whoever asks for metrics")
 	}
 	if n := len(m.lines(t)); n > 80 {
 		t.Errorf("%d series after a thousand made-up codes", n)

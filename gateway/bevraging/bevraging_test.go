@@ -274,6 +274,7 @@ func TestFailuresHaveAName(t *testing.T) {
 		"denied, no code":           {403, "nee", "geweigerd geweigerd"},
 		"denied by the inway":       {403, `{"message":"x","domain":"ERROR_DOMAIN_INWAY","code":"ERROR_CODE_ACCESS_DENIED"}`, "geweigerd ERROR_CODE_ACCESS_DENIED"},
 		"code that is no code":      {403, problem("<script>"), "geweigerd geweigerd"},
+		"code with a BSN in it":     {403, problem("x999990019"), "geweigerd geweigerd"},
 		"source down":               {503, problem("bron-onbereikbaar"), "bron-onbereikbaar bron-onbereikbaar"},
 		"other side down":           {502, `{"message":"x","domain":"ERROR_DOMAIN_OUTWAY","code":"GRENSLOOS_INWAY_UNREACHABLE"}`, "onbereikbaar GRENSLOOS_INWAY_UNREACHABLE"},
 		"other side too late":       {504, "", "te-laat te-laat"},

@@ -132,6 +132,9 @@ func (h *Handler) fout(ctx context.Context, q question, part *GemeenteAntwoord, 
 	part.alle(Onbereikbaar, reden(codeGeenVerbinding))
 }
 
+// isCode reports whether what a gemeente gives for a code is one: it goes into our log, and the question taught the gemeente a BSN.
+func isCode(s string) bool { return codeForm.MatchString(s) && !gateway.HoldsBSN(s) }
+
 var codeForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,63}$`)
 
 // geweigerd reads a refusal: of our own outway, of the gemeente's inway (FSC error body) or of its service (problem+json). Of what
@@ -142,10 +145,10 @@ func (h *Handler) geweigerd(ctx context.Context, part *GemeenteAntwoord, resp *h
 		Code string `json:"code"`
 	}
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxFout))
-	if err != nil || jose.Decode(raw, &body, jose.AllowUnknown()) != nil || !codeForm.MatchString(body.Code) {
+	if err != nil || jose.Decode(raw, &body, jose.AllowUnknown()) != nil || !isCode(body.Code) {
 		body.Code = ""
 	}
-	if code := resp.Header.Get(edge.HeaderErrorCode); body.Code == "" && codeForm.MatchString(code) {
+	if code := resp.Header.Get(edge.HeaderErrorCode); body.Code == "" && isCode(code) {
 		body.Code = code
 	}
 	code := body.Code

@@ -150,7 +150,7 @@ func (q question) toetsDienst(a *DienstAntwoord) (wrong string) {
 }
 
 func (r Reden) geldig() bool {
-	return codeForm.MatchString(r.Code) && r.Tekst != "" && len(r.Tekst) <= maxTekst
+	return isCode(r.Code) && r.Tekst != "" && len(r.Tekst) <= maxTekst
 }
 
 var (

@@ -377,7 +377,7 @@ func (h *Handler) meldGeweigerd(m terugmelding.Melding, resp *http.Response, raw
 	var body struct {
 		Code string `json:"code"`
 	}
-	if jose.Decode(raw, &body, jose.AllowUnknown()) != nil || !codeForm.MatchString(body.Code) {
+	if jose.Decode(raw, &body, jose.AllowUnknown()) != nil || !isCode(body.Code) {
 		body.Code = codeGeenAntwoord
 	}
 	if resp.StatusCode == http.StatusForbidden && body.Code == codeNietVerstrekt && m.Status == terugmelding.Onbezorgd {

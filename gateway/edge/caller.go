@@ -42,11 +42,13 @@ type Issuers struct {
 const (
 	maxTokenBytes = 8 << 10
 	maxTokenCache = 10_000
-	Skew          = 10 * time.Second
+	// MaxTokenLife is how long a token may live, whatever its issuer says: one that leaked is of use for no longer.
+	MaxTokenLife = 24 * time.Hour
+	Skew         = 10 * time.Second
 )
 
 // Verifier verifies the JWT of the own network (RFC 7519): iss, aud, exp, nbf, sub, rol, organisatie, signed with an algorithm
-// that fits the issuer's key: RS256/384/512 or ES256/384/512. Verified tokens are kept by SHA-256 until exp.
+// that fits the issuer's key: RS256/384/512 or ES256/384/512, and no longer alive than MaxTokenLife. Verified tokens are kept by SHA-256 until exp.
 type Verifier struct {
 	cfg  Issuers
 	keys []crypto.PublicKey
@@ -150,6 +152,7 @@ type tokenClaims struct {
 	Aud         json.RawMessage `json:"aud"`
 	Exp         *float64        `json:"exp"`
 	Nbf         *float64        `json:"nbf"`
+	Iat         *float64        `json:"iat"`
 	Sub         string          `json:"sub"`
 	Rol         []string        `json:"rol"`
 	Organisatie gateway.PeerID  `json:"organisatie"`
@@ -172,6 +175,7 @@ func (v *Verifier) verify(compact string, now time.Time) (verified, error) {
 	}
 	exp, expOK := seconds(c.Exp)
 	nbf, nbfOK := seconds(c.Nbf)
+	iat, iatOK := seconds(c.Iat)
 	switch {
 	case c.Iss != v.cfg.Issuer:
 		return verified{}, unauthenticated("token iss: another issuer")
@@ -181,6 +185,10 @@ func (v *Verifier) verify(compact string, now time.Time) (verified, error) {
 		return verified{}, unauthenticated("token exp: missing")
 	case !now.Before(exp):
 		return verified{}, unauthenticated("token exp: expired")
+	case exp.Sub(now) > MaxTokenLife+Skew, iatOK && exp.Sub(iat) > MaxTokenLife:
+		return verified{}, unauthenticated("token exp: lives longer than %v", MaxTokenLife)
+	case c.Iat != nil && !iatOK:
+		return verified{}, unauthenticated("token iat: not a time")
 	case c.Nbf != nil && (!nbfOK || now.Add(Skew).Before(nbf)):
 		return verified{}, unauthenticated("token nbf: not valid yet")
 	case c.Sub == "" || len(c.Sub) > 255:

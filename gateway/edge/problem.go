@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"regexp"
 	"strings"
 
 	"github.com/grensloos/grensloos/gateway"
@@ -150,6 +151,22 @@ const (
 
 // HeaderErrorCode carries the code of an FSC error.
 const HeaderErrorCode = "Fsc-Error-Code"
+
+// CodeVreemd stands for an error code that somebody else gave and that is no code as FSC has them.
+const CodeVreemd = "vreemde-code"
+
+var errorCodeForm = regexp.MustCompile(`^[A-Za-z][A-Za-z_-]{0,79}$`)
+
+// ErrorCode is the error code on an answer, fit for a record, a count or a log: who answers may be another peer, and could write
+// anything there, a number of a person too. Empty if there is none.
+func ErrorCode(h http.Header) string {
+	switch code := h.Get(HeaderErrorCode); {
+	case code == "", errorCodeForm.MatchString(code):
+		return code
+	default:
+		return CodeVreemd
+	}
+}
 
 // FSCError is the error body of FSC Core.
 type FSCError struct {

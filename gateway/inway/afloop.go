@@ -114,7 +114,7 @@ func (x *exchange) close(status int, bytesOut int64, uitkomst string, cause erro
 		o.Reden, o.Fout = denied.reason, denied.code
 	}
 	if cause == nil {
-		o.Fout = x.w.Header().Get(edge.HeaderErrorCode)
+		o.Fout = edge.ErrorCode(x.w.Header())
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), afloopTimeout)
 	defer cancel()

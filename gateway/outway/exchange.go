@@ -391,7 +391,7 @@ func aborted(v any) bool {
 }
 
 func outcome(w *edge.Recorder) string {
-	code := w.Header().Get(edge.HeaderErrorCode)
+	code := edge.ErrorCode(w.Header())
 	switch s := w.Status(); {
 	case s == http.StatusBadGateway || s == http.StatusGatewayTimeout:
 		return audit.Onbereikbaar
@@ -419,7 +419,7 @@ func (x *exchange) close(status int, bytesOut int64, uitkomst string, cause erro
 		o.Reden = gateway.GeenContract
 	}
 	if cause == nil {
-		o.Fout = x.w.Header().Get(edge.HeaderErrorCode)
+		o.Fout = edge.ErrorCode(x.w.Header())
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), afloopTimeout)
 	defer cancel()

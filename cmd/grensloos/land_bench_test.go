@@ -219,7 +219,7 @@ func benchmarkLand(b *testing.B, bsn string) {
 func BenchmarkLandVijftig(b *testing.B) {
 	const vragen = 50
 	l := startLand(b, landGrootte, landProcessen)
-	l.ruim("wachttijd: 50s, wachttijdGemeente: 25s")
+	l.ruim("wachttijd: 50s")
 	l.start()
 	defer l.stop()
 	l.vraag(landSnel)

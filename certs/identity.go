@@ -25,7 +25,8 @@ type Identity struct {
 	mu   sync.Mutex // one reload at a time
 	seen string     // fingerprint at the last attempt; guarded by mu
 
-	pair atomic.Pointer[Pair]
+	pair   atomic.Pointer[Pair]
+	before atomic.Pointer[Pair] // the one that pair replaced
 }
 
 // Pair is a certificate with its key, as they were at one moment. Take one Pair for work that needs both to belong together.
@@ -78,8 +79,24 @@ func (i *Identity) Replace(key crypto.Signer, chain []*x509.Certificate) error {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.pair.Store(pair)
+	i.take(pair)
 	return nil
+}
+
+func (i *Identity) take(pair *Pair) {
+	if old := i.pair.Load(); old != nil && !old.Cert().Equal(pair.Cert()) {
+		i.before.Store(old)
+	}
+	i.pair.Store(pair)
+}
+
+// Recent is the leaf certificate and the one that it replaced: what was signed under that one a moment ago is ours too.
+func (i *Identity) Recent() []*x509.Certificate {
+	all := []*x509.Certificate{i.Cert()}
+	if old := i.before.Load(); old != nil {
+		all = append(all, old.Cert())
+	}
+	return all
 }
 
 // Pair gives certificate and key that belong together.
@@ -122,7 +139,7 @@ func (i *Identity) reloadLocked() error {
 	if err != nil {
 		return err
 	}
-	i.pair.Store(pair)
+	i.take(pair)
 	return nil
 }
 

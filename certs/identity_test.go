@@ -115,6 +115,9 @@ func TestIdentityOfASigner(t *testing.T) {
 	if !fresh.Cert().Equal(other.Cert()) {
 		t.Error("the certificate was not taken over")
 	}
+	if recent := fresh.Recent(); len(recent) != 2 || !recent[0].Equal(other.Cert()) || !recent[1].Equal(id.Cert()) {
+		t.Errorf("got %d recent certificates, want the new one and the one before", len(recent))
+	}
 	_, err = LoadCertificate(made.CertFile, other.Signer())
 	wantError(t, err, gateway.Invalid, "of another key")
 }

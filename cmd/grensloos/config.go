@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/grensloos/grensloos/certs"
+	"github.com/grensloos/grensloos/certs/vault"
 	"github.com/grensloos/grensloos/connectors/database"
 	"github.com/grensloos/grensloos/gateway"
 	"github.com/grensloos/grensloos/gateway/audit/journal"
@@ -42,6 +43,8 @@ type Config struct {
 	// Pseudonyms are the keys under which a BSN becomes a pseudonym: version to file, each file 32 bytes or more, mode 0600.
 	// Keys that were taken over at a herindeling stand in the folder overname of the data folder, with versions of their own.
 	Pseudonyms map[int]string `yaml:"pseudoniemen"`
+	// Vault says which keys, certificates and passwords come from Vault or OpenBao instead of files (docs/vault.md).
+	Vault vault.Config `yaml:"vault"`
 	// Manager, Inway, Outway, Bevraging and Beheer are the roles. A role without a listen address does not run.
 	Manager   ManagerConfig   `yaml:"manager"`
 	Inway     InwayConfig     `yaml:"inway"`
@@ -285,16 +288,17 @@ func (c *Config) check() error {
 	if c.Data == "" {
 		bad("map", "give a folder that this process owns")
 	}
-	if c.Certificate.Cert == "" || c.Certificate.Key == "" {
+	c.checkVault(bad)
+	if (c.Certificate.Cert == "" && c.Vault.Groep.Rol == "") || (c.Certificate.Key == "" && c.Vault.Groep.Sleutel == "") {
 		bad("certificaat", "give certificaat and sleutel")
 	}
-	if c.Network.Certificate.Cert == "" || c.Network.Certificate.Key == "" || c.Network.CA == "" {
+	if ((c.Network.Certificate.Cert == "" || c.Network.Certificate.Key == "") && c.Vault.Netwerk.Rol == "") || c.Network.CA == "" {
 		bad("netwerk", "give certificaat.certificaat, certificaat.sleutel and ca: listeners on the own network speak TLS")
 	}
 	if c.Network.Issuer == "" || len(c.Network.IssuerKeys) == 0 {
 		bad("netwerk", "give issuer and issuerSleutels: callers on the own network are known by a JWT")
 	}
-	if len(c.Pseudonyms) == 0 {
+	if len(c.Pseudonyms) == 0 && len(c.Vault.Pseudoniemen) == 0 {
 		bad("pseudoniemen", "give at least one key file, such as {1: pseudonym.key}")
 	}
 	for key, listen := range map[string]string{
@@ -405,7 +409,8 @@ func (c *Config) resolve(dir string) {
 	}
 	abs(&c.Data, &c.Certificate.Cert, &c.Certificate.Key, &c.Network.Certificate.Cert, &c.Network.Certificate.Key, &c.Network.CA,
 		&c.Network.IssuerKey, &c.Policies.Lokaal, &c.Policies.Catalogus, &c.Gemeenten.Tabel, &c.Store.Pad, &c.Audit.Journal.Dir, &c.Audit.Embedded.Dir,
-		&c.Audit.Kafka.TLS.CA, &c.Audit.Kafka.TLS.Cert, &c.Audit.Kafka.TLS.Key, &c.Audit.Kafka.SASL.PasswordFile)
+		&c.Audit.Kafka.TLS.CA, &c.Audit.Kafka.TLS.Cert, &c.Audit.Kafka.TLS.Key, &c.Audit.Kafka.SASL.PasswordFile,
+		&c.Vault.CA, &c.Vault.RolID, &c.Vault.GeheimID)
 	for _, list := range [][]string{c.Group.Trust.Ankers, c.Group.Trust.CRLs, c.Network.IssuerKeys} {
 		for i := range list {
 			abs(&list[i])

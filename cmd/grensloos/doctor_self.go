@@ -42,6 +42,9 @@ func (d *doctor) certificates() {
 		name string
 		pair KeyPair
 	}{{"groep", d.cfg.Certificate}, {"netwerk", d.cfg.Network.Certificate}} {
+		if own.pair.Key == "" { // of Vault: open looks at it
+			continue
+		}
 		id, err := certs.LoadIdentity(own.pair.Cert, own.pair.Key)
 		if err != nil {
 			d.fail("certificaat", own.name, mendCert, "%v", err)
@@ -166,6 +169,12 @@ func (d *doctor) open(ctx context.Context) (closeAll func()) {
 		return closeAll
 	}
 	d.p = p
+	if p.vault != nil {
+		d.ok("vault", d.cfg.Vault.Adres, "aangemeld; sleutels, certificaten en geheimen die van Vault komen zijn te gebruiken")
+		if d.cfg.Vault.Groep.Sleutel != "" && d.cfg.Vault.Groep.Rol == "" { // what PKI gives is short-lived, and renewed without a hand
+			d.lifetime("groep", p.identity.Cert(), mendCert)
+		}
+	}
 	if err := p.openPolicy(ctx); err != nil {
 		d.fail("beleid", "", "verbeter het beleid of de catalogus; de peer start er niet mee", "%v", err)
 		return closeAll

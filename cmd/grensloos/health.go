@@ -77,6 +77,13 @@ func (h *health) parts(ctx context.Context) []beheer.OnderdeelJSON {
 		why = err.Error()
 	}
 	add("opslag", why, "zie dat de database van opslag bereikbaar is, en start de peer opnieuw als zij vervangen is")
+	if p.vault != nil {
+		why = ""
+		if err := p.vault.Trouble(); err != nil {
+			why = err.Error()
+		}
+		add("vault", why, "doe wat de uitleg zegt; herstarten van de peer is niet nodig")
+	}
 	why = ""
 	for _, l := range p.group.CRLs() {
 		if !now.Before(l.NextUpdate) {

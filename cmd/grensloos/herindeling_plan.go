@@ -246,7 +246,7 @@ func (p *herindelingPlan) register(ctx context.Context, oud []*offline, nieuw *o
 		if err != nil {
 			return fmt.Errorf("%s: %w", o.cfg.Peer.Name, err)
 		}
-		versies, fresh, err := over.renumber(nieuw.cfg.Pseudonyms, have, o.cfg.Peer.ID, keys)
+		versies, fresh, err := over.renumber(nieuw.cfg.pseudonymSources(), have, o.cfg.Peer.ID, keys)
 		if err != nil {
 			return err
 		}

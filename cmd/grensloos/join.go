@@ -150,7 +150,7 @@ func (j *joining) identity() bool {
 		j.add("vertrouwen", joinMens, err.Error(), "haal de ankers en intrekkingslijsten van de groep op, en noem ze in group.vertrouwen")
 		return false
 	}
-	id, err := certs.LoadIdentity(j.cfg.Certificate.Cert, j.cfg.Certificate.Key)
+	id, err := loadGroupIdentity(j.cfg)
 	if err != nil {
 		j.add("certificaat", joinMens, err.Error(), "vraag een certificaat aan onder het anker van de groep, met subject serialNumber "+string(j.cfg.Peer.ID))
 		return false

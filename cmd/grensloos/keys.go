@@ -33,15 +33,11 @@ func readSecret(file string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxKeyFile))
 }
 
-// loadPseudonymKeys reads the keys of the configuration's `pseudoniemen`.
-func loadPseudonymKeys(files map[int]string) (gateway.PseudonymKeys, error) {
-	keys := make(map[int][]byte, len(files))
-	for version, file := range files {
-		key, err := readSecret(file)
-		if err != nil {
-			return gateway.PseudonymKeys{}, fmt.Errorf("pseudoniemen: %w", err)
-		}
-		keys[version] = key
+// loadPseudonymKeys reads the keys of the configuration's `pseudoniemen`, or of `vault.pseudoniemen`.
+func loadPseudonymKeys(cfg *Config) (gateway.PseudonymKeys, error) {
+	keys, err := ownPseudonymKeys(cfg)
+	if err != nil {
+		return gateway.PseudonymKeys{}, err
 	}
 	k, err := gateway.NewPseudonymKeys(keys)
 	if err != nil {

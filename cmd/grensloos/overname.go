@@ -75,7 +75,7 @@ func sleutelFile(versie int) string { return "v" + strconv.Itoa(versie) + ".key"
 
 // loadPseudonyms reads the keys of the configuration, and those that were taken over.
 func loadPseudonyms(cfg *Config) (gateway.PseudonymKeys, error) {
-	own, err := loadPseudonymKeys(cfg.Pseudonyms)
+	own, err := loadPseudonymKeys(cfg)
 	if err != nil {
 		return own, err
 	}
@@ -88,7 +88,7 @@ func loadPseudonyms(cfg *Config) (gateway.PseudonymKeys, error) {
 		return own, err
 	}
 	for version := range over {
-		if _, taken := cfg.Pseudonyms[version]; taken {
+		if _, taken := cfg.pseudonymSources()[version]; taken {
 			return own, fmt.Errorf("pseudoniemen.%d: this version is of a key that was taken over (%s): give the new key the next free one", version, overnameDir(cfg))
 		}
 	}
@@ -105,11 +105,11 @@ func allKeys(cfg *Config) (map[int][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	for version, file := range cfg.Pseudonyms {
-		if keys[version], err = readSecret(file); err != nil {
-			return nil, fmt.Errorf("pseudoniemen: %w", err)
-		}
+	own, err := ownPseudonymKeys(cfg)
+	if err != nil {
+		return nil, err
 	}
+	maps.Copy(keys, own)
 	return keys, nil
 }
 

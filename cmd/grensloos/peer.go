@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/grensloos/grensloos/certs"
+	"github.com/grensloos/grensloos/certs/vault"
 	"github.com/grensloos/grensloos/connectors"
 	"github.com/grensloos/grensloos/connectors/clientgegevens"
 	"github.com/grensloos/grensloos/connectors/database"
@@ -45,6 +46,8 @@ type peer struct {
 	now  func() time.Time
 	self gateway.Peer
 
+	vault      *vault.Client // nil without vault.adres
+	vaultTasks []task
 	group      *certs.Group
 	identity   *certs.Identity
 	network    *certs.Identity
@@ -123,12 +126,15 @@ func (p *peer) onClose(f func() error) {
 }
 
 // openIdentity loads who we are and whom we trust. The certificate must say what the configuration says.
-func (p *peer) openIdentity(context.Context) (err error) {
+func (p *peer) openIdentity(ctx context.Context) (err error) {
 	if p.group, err = certs.OpenGroup(p.rules(), p.cfg.Group.Trust, p.now, p.log); err != nil {
 		return fmt.Errorf("group.vertrouwen: %w", err)
 	}
-	if p.identity, err = certs.LoadIdentity(p.cfg.Certificate.Cert, p.cfg.Certificate.Key); err != nil {
-		return fmt.Errorf("certificaat: %w", err)
+	if err := p.openVault(ctx); err != nil {
+		return err
+	}
+	if p.identity, err = p.groupIdentity(ctx); err != nil {
+		return err
 	}
 	if p.self, err = p.identity.Peer(); err != nil {
 		return fmt.Errorf("certificaat: %w", err)
@@ -136,8 +142,8 @@ func (p *peer) openIdentity(context.Context) (err error) {
 	if p.self.ID != p.cfg.Peer.ID || p.self.Name != p.cfg.Peer.Name {
 		return fmt.Errorf("peer: the certificate is of %s (%s), the configuration says %s (%s)", p.self.Name, p.self.ID, p.cfg.Peer.Name, p.cfg.Peer.ID)
 	}
-	if p.network, err = certs.LoadIdentity(p.cfg.Network.Certificate.Cert, p.cfg.Network.Certificate.Key); err != nil {
-		return fmt.Errorf("netwerk.certificaat: %w", err)
+	if p.network, err = p.networkIdentity(ctx); err != nil {
+		return err
 	}
 	issuers := edge.Issuers{Issuer: p.cfg.Network.Issuer, Audience: p.cfg.Network.Audience, Organisatie: p.self.ID}
 	for _, file := range p.cfg.Network.IssuerKeys {
@@ -396,13 +402,13 @@ func (p *peer) tasks() []task {
 	watch := func(f func(context.Context)) func(context.Context) error {
 		return func(ctx context.Context) error { f(ctx); return nil }
 	}
-	return []task{
+	return append([]task{
 		{"manager", p.manager.Run},
 		{"group.vertrouwen", watch(func(ctx context.Context) { p.group.Watch(ctx, watchEvery) })},
 		{"certificaat", watch(func(ctx context.Context) { p.identity.Watch(ctx, watchEvery, p.log) })},
 		{"netwerk.certificaat", watch(func(ctx context.Context) { p.network.Watch(ctx, watchEvery, p.log) })},
 		{"beleid", watch(p.watchPolicy)},
-	}
+	}, p.vaultTasks...)
 }
 
 // tokens fetches access tokens for our outway.
@@ -415,8 +421,9 @@ func (p *peer) tokens() *manager.TokenClient {
 // openInway makes the inway with its services. It knows the transaction ids of before a restart.
 func (p *peer) openInway(context.Context) (http.Handler, error) {
 	tokens := accesstoken.NewVerifier(p.self.ID, p.cfg.Group.ID, func(x5t string) (*x509.Certificate, bool) {
-		cert := p.identity.Cert()
-		return cert, jose.Thumbprint(cert) == x5t
+		all := p.identity.Recent() // a token signed just before a renewal is still ours
+		n := slices.IndexFunc(all, func(c *x509.Certificate) bool { return jose.Thumbprint(c) == x5t })
+		return all[max(n, 0)], n >= 0
 	}, p.now)
 	tokens.Audiences = []string{p.cfg.Inway.Address}
 	h := &inway.Handler{

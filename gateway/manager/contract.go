@@ -174,10 +174,9 @@ func (m *Manager) sign(ctx context.Context, c *contract.Content, t contract.Sign
 	if err := m.record(ctx, act); err != nil {
 		return err
 	}
-	if _, err := m.o.Store.Sign(ctx, c, sig, deliver); err != nil {
+	if err := m.put(ctx, c, sig, deliver); err != nil {
 		return err
 	}
-	m.changed()
 	m.nudge()
 	return nil
 }
@@ -229,10 +228,9 @@ func (m *Manager) take(ctx context.Context, from caller, c *contract.Content, jw
 	if err := m.record(ctx, act); err != nil {
 		return err
 	}
-	if _, err := m.o.Store.Sign(ctx, c, sig, nil); err != nil {
+	if err := m.put(ctx, c, sig, nil); err != nil {
 		return err
 	}
-	m.changed()
 	m.glance()
 	return nil
 }

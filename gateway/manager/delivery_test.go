@@ -400,3 +400,41 @@ func TestNoActWithoutItsRecord(t *testing.T) {
 		t.Errorf("state %s", got)
 	}
 }
+
+// hesitant writes a signature and only then says so, with an error or without.
+type hesitant struct {
+	keeper
+	written func() // called after the write, before it returns; nil: not
+	err     error
+}
+
+func (h *hesitant) Sign(ctx context.Context, c *contract.Content, sig contract.Signed, deliver []contract.Delivery) (bool, error) {
+	adds, err := h.keeper.Sign(ctx, c, sig, deliver)
+	if h.written != nil {
+		h.written()
+	}
+	return adds, errors.Join(err, h.err)
+}
+
+// A revocation that is in the store is seen by the next question, also before the write has returned, and when it says that it failed.
+func TestGrantSeesAWriteThatIsUnderWay(t *testing.T) {
+	r := newRegion(t, nil, borne, uwi)
+	b := r.peers[borne]
+	var h *hesitant
+	b.faults = func(k keeper) keeper { h = &hesitant{keeper: k}; return h }
+	b.start(false)
+	c := r.content(r.connection(uwi, borne))
+	grant := b.agree(c)
+	if _, err := b.m.Grant(t.Context(), grant); err != nil {
+		t.Fatal(err)
+	}
+	var during error
+	h.written = func() { _, during = b.m.Grant(t.Context(), grant) }
+	h.err = gateway.Errorf(gateway.Unavailable, "disk")
+	if err := b.m.Revoke(t.Context(), c.Hash(), "m1.test"); err == nil {
+		t.Fatal("the store's error is gone")
+	}
+	wantError(t, during, gateway.NotFound, "no valid contract")
+	_, err := b.m.Grant(t.Context(), grant)
+	wantError(t, err, gateway.NotFound, "no valid contract")
+}

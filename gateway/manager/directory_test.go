@@ -549,6 +549,43 @@ func TestClaimedTwice(t *testing.T) {
 	}
 }
 
+// Who has a contract for one gemeente does not draw the questions about another by publishing its code as well, nor those about the
+// residents of whoever asks.
+func TestCodeOfAnother(t *testing.T) {
+	r := newRegion(t, nil, borne, uwi, derde)
+	b := r.peers[borne]
+	b.start(false)
+	publish := func(from gateway.PeerID, service gateway.ServiceName, code string) {
+		b.agree(r.content(withProperties(named(publication(borne, from), service), `{"gemeentecode":"`+code+`"}`)))
+		must(t, b.m.Accept(t.Context(), b.lastHash(), "m1.test"))
+	}
+	must(t, b.store.Announce(t.Context(), contract.KnownPeer{Peer: gateway.Peer{ID: uwi, Name: names[uwi]}, Address: r.addrs[uwi]}, r.clock.now()))
+	publish(uwi, "eerste", "0158")
+	if got := known(t, b)[uwi].Gemeentecode; got != "0158" {
+		t.Fatalf("uwi has code %q, want the one it publishes", got)
+	}
+	publish(uwi, "tweede", "0163") // that of derde, which publishes nothing yet
+	for range 20 {
+		if got := known(t, b)[uwi].Gemeentecode; got != "" {
+			t.Fatalf("uwi claims two codes and has %q", got)
+		}
+	}
+}
+
+func TestCodeOfOurselves(t *testing.T) {
+	r := newRegion(t, nil, borne, uwi)
+	b := r.peers[borne]
+	b.start(false)
+	must(t, b.store.Announce(t.Context(), contract.KnownPeer{Peer: gateway.Peer{ID: uwi, Name: names[uwi]}, Address: r.addrs[uwi]}, r.clock.now()))
+	for _, from := range []gateway.PeerID{uwi, borne} {
+		b.agree(r.content(withProperties(publication(borne, from), `{"gemeentecode":"0147"}`)))
+		must(t, b.m.Accept(t.Context(), b.lastHash(), "m1.test"))
+		if got := known(t, b)[uwi].Gemeentecode; (got == "0147") != (from == uwi) {
+			t.Errorf("after %s published, uwi has code %q", from, got)
+		}
+	}
+}
+
 func (p *testPeer) lastHash() gateway.ContentHash {
 	p.r.t.Helper()
 	all, err := p.m.List(p.r.t.Context())

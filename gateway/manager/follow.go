@@ -319,6 +319,11 @@ func same[T any](a, b []T) bool { return len(a) == 0 && len(b) == 0 || reflect.D
 // wrong gemeente: a code counts when the peer itself, by its certificate, says the same.
 func (m *Manager) confirm(ctx context.Context, f *follow, services []contract.Listing) (changed bool) {
 	now := m.o.Now()
+	listed := map[string]bool{}
+	for _, l := range services {
+		listed[l.Key()+" "+l.Gemeentecode] = true
+	}
+	maps.DeleteFunc(f.confirms, func(key string, _ attempt) bool { return !listed[key] })
 	confirmed := make([]bool, len(services))
 	var all errgroup.Group
 	all.SetLimit(confirmAtOnce)
@@ -367,7 +372,8 @@ func (m *Manager) saysItself(ctx context.Context, l contract.Listing) (says bool
 
 // Known are the other peers of the group that this one knows of at this moment, by id: those of the configuration, those that told
 // us their address, and those that a directory lists. Gemeentecode is that of the configuration, else the one that the peer
-// publishes and confirms; a code that two peers claim, of which the configuration names neither, is nobody's.
+// publishes and confirms. A code that two peers claim, of which the configuration names neither, is nobody's; neither is one that
+// we publish ourselves, or one of several that one peer claims: who has a contract for one gemeente draws no questions about another.
 func (m *Manager) Known(ctx context.Context) ([]contract.KnownPeer, error) {
 	all := map[gateway.PeerID]contract.KnownPeer{}
 	for _, p := range m.o.Configured {
@@ -408,24 +414,40 @@ func (m *Manager) Known(ctx context.Context) ([]contract.KnownPeer, error) {
 	if err != nil {
 		return nil, err
 	}
+	taken := map[string]bool{}
 	for _, p := range own { // as a directory ourselves: what its peer signed needs no other word
-		if p.Delegator == "" && p.Peer != m.o.Self.ID {
+		switch {
+		case p.Delegator != "":
+		case p.Peer == m.o.Self.ID: // a question for our own residents goes to nobody else
+			taken[p.Gemeentecode] = true
+		default:
 			claim(claims, p.Gemeentecode, p.Peer)
 		}
 	}
-	taken := map[string]bool{}
 	for _, p := range m.o.Configured {
-		taken[p.Gemeentecode] = p.Gemeentecode != ""
+		taken[p.Gemeentecode] = true
+	}
+	of := map[gateway.PeerID]int{} // how many codes it claims
+	for _, peers := range claims {
+		for id := range peers {
+			of[id]++
+		}
 	}
 	for code, peers := range claims {
 		if len(peers) > 1 && !taken[code] {
 			m.o.Log.WarnContext(ctx, "gemeentecode claimed by more than one peer; it counts for none", slog.String("gemeentecode", code))
 		}
 		for id := range peers {
-			if p, ok := all[id]; ok && len(peers) == 1 && p.Gemeentecode == "" && !taken[code] {
-				p.Gemeentecode = code
-				all[id] = p
+			p, ok := all[id]
+			if !ok || len(peers) > 1 || p.Gemeentecode != "" || taken[code] {
+				continue
 			}
+			if of[id] > 1 {
+				m.o.Log.WarnContext(ctx, "peer claims more than one gemeentecode; none counts", slog.String("peer", string(id)), slog.String("gemeentecode", code))
+				continue
+			}
+			p.Gemeentecode = code
+			all[id] = p
 		}
 	}
 	delete(all, m.o.Self.ID)

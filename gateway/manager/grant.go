@@ -120,7 +120,7 @@ func (m *Manager) current(ctx context.Context) (*snapshot, error) {
 }
 
 func (m *Manager) fresh(snap *snapshot, age time.Duration) bool {
-	if snap == nil || snap.local != m.changes.Load() {
+	if snap == nil || snap.local != m.changes.Load() || m.writing.Load() > 0 {
 		return false
 	}
 	passed := m.o.Now().Sub(snap.checked)

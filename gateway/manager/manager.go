@@ -136,6 +136,7 @@ type Manager struct {
 
 	snap    atomic.Pointer[snapshot]
 	changes atomic.Uint64 // counts changes made by this process
+	writing atomic.Int64  // counts changes of this process that are under way
 	refresh sync.Mutex    // one reader of the store for snap
 
 	wake chan struct{} // tells Run that a delivery is due
@@ -215,8 +216,15 @@ func checkAddress(address string, group gateway.GroupRules) error {
 	return nil
 }
 
-// changed drops what was remembered of contracts: called after every write, so that the next question is answered from it.
-func (m *Manager) changed() { m.changes.Add(1) }
+// put stores a signature. While it is under way nothing remembered is taken for fresh, and after it, whether it says that it failed or
+// not, what was remembered is dropped: whoever can see the signature in the store is answered from it.
+func (m *Manager) put(ctx context.Context, c *contract.Content, sig contract.Signed, deliver []contract.Delivery) error {
+	m.writing.Add(1)
+	defer m.writing.Add(-1)
+	defer m.changes.Add(1)
+	_, err := m.o.Store.Sign(ctx, c, sig, deliver)
+	return err
+}
 
 // glance tells Run to look at contracts and peers now.
 func (m *Manager) glance() {

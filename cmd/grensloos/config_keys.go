@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"reflect"
@@ -15,6 +16,9 @@ import (
 
 // decodeStrict decodes YAML into a struct. An unknown key is an error with its line, and with the known key that looks like it.
 func decodeStrict(raw []byte, into any) error {
+	if line := tooDeep(raw); line > 0 {
+		return fmt.Errorf("[%d:1] nested deeper than %d", line, maxNesting)
+	}
 	err := yaml.UnmarshalWithOptions(raw, into, yaml.DisallowUnknownField())
 	if err == nil {
 		return nil
@@ -24,6 +28,38 @@ func decodeStrict(raw []byte, into any) error {
 		text += suggestion(raw, unknown.Token, reflect.TypeOf(into))
 	}
 	return errors.New(text)
+}
+
+// maxNesting is deeper than any key of ours stands.
+const maxNesting = 32
+
+// tooDeep is the first line on which collections nest deeper than maxNesting, or 0: the parser takes minutes over a megabyte of
+// brackets or dashes. What it counts too many of is a bracket in a text, of which no key of ours holds that many.
+func tooDeep(raw []byte) int {
+	open, n := 0, 0
+	for line := range bytes.Lines(raw) {
+		n++
+		rest := bytes.TrimLeft(line, " -?\t")
+		lead := line[:len(line)-len(rest)]
+		if len(lead) > 8*maxNesting || bytes.Count(lead, []byte("-"))+bytes.Count(lead, []byte("?")) > maxNesting {
+			return n
+		}
+		if bytes.HasPrefix(rest, []byte("#")) {
+			continue
+		}
+		for _, c := range rest {
+			switch c {
+			case '[', '{':
+				open++
+			case ']', '}':
+				open = max(open-1, 0)
+			}
+			if open > maxNesting {
+				return n
+			}
+		}
+	}
+	return 0
 }
 
 // suggestion says which key somebody may have meant: one beside it that is spelt almost so, else one that stands elsewhere, else

@@ -411,6 +411,15 @@ func (a *attack) revokedWhileAsking(t *testing.T, contract string) {
 	})
 }
 
+// deepByLines is YAML whose every line stands one deeper.
+func deepByLines(n int) string {
+	var b strings.Builder
+	for i := range n {
+		b.WriteString(strings.Repeat(" ", i) + "a:\n")
+	}
+	return b.String()
+}
+
 // TestConfigurationBomb keeps a file of a few hundred bytes from becoming gigabytes.
 func TestConfigurationBomb(t *testing.T) {
 	var bomb strings.Builder
@@ -419,7 +428,9 @@ func TestConfigurationBomb(t *testing.T) {
 		fmt.Fprintf(&bomb, "a%d: &a%d [%s]\n", i, i, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*a%d, ", i-1), 9), ", "))
 	}
 	for name, text := range map[string]string{
-		"aliases of aliases": bomb.String(), "an alias of itself": "peer: &a {x: *a}\n", "deep": "peer: " + strings.Repeat("[", 2_000) + "\n",
+		"aliases of aliases": bomb.String(), "an alias of itself": "peer: &a {x: *a}\n", "deep": "peer: " + strings.Repeat("[", 500_000) + "\n",
+		"deep in braces": "peer: " + strings.Repeat("{a: ", 200_000) + "\n", "deep in dashes": "peers:\n" + strings.Repeat("- ", 500_000) + "x\n",
+		"deep by lines": deepByLines(1300),
 	} {
 		file := filepath.Join(t.TempDir(), "peer.yaml")
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {

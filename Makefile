@@ -16,7 +16,7 @@ build: ## build bin/grensloos
 		'/[ :]/ {print; next} {n++; if (tty) printf "\r\033[K  %d packages", n; else if (n % 50 == 0) print "  " n " packages"; fflush()} END {if (tty && n) print ""}'
 	@test -x $(BIN)
 
-demo: build ## two peers on this machine: a question crosses one municipal border
+demo: build ## a region on this machine (ARGS=--keep leaves it running)
 	@$(BIN) demo $(ARGS)
 
 test: ## all tests, on nothing but Go

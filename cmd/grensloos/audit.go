@@ -198,11 +198,16 @@ func summary(e event) string {
 			Uitkomst string `json:"uitkomst"`
 			Reden    string `json:"reden"`
 			Fout     string `json:"fout"`
+			Claimed  bool   `json:"geclaimd"`
+			Afnemer  string `json:"afnemer"`
 			DuurMs   int64  `json:"duurMs"`
 			In       int64  `json:"bytesIn"`
 			Uit      int64  `json:"bytesUit"`
 		}
 		_ = json.Unmarshal(e.Inhoud, &b)
+		if b.Claimed {
+			b.Uitkomst += ", transactie genoemd door " + or(b.Afnemer, "een onbekende")
+		}
 		return fmt.Sprintf("%s (status %d%s%s), %d ms, %d bytes in, %d uit", b.Uitkomst, b.Status, prefixed(", ", b.Reden), prefixed(", ", b.Fout), b.DuurMs, b.In, b.Uit)
 	case audit.Kwitantie:
 		var b struct {

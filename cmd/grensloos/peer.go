@@ -293,7 +293,8 @@ func (p *peer) openManager(context.Context) (err error) {
 		directories = append(directories, d.ID)
 		addresses[d.ID] = d.Manager
 	}
-	var configured []contract.KnownPeer
+	// Ourselves too: a question about our own residents goes to nobody else, whatever somebody publishes.
+	configured := []contract.KnownPeer{{Peer: p.self, Gemeentecode: p.cfg.Peer.Gemeentecode}}
 	for _, d := range p.cfg.directories() {
 		if !slices.ContainsFunc(p.cfg.Peers, func(n NeighbourConfig) bool { return n.ID == d.ID }) {
 			configured = append(configured, contract.KnownPeer{Peer: gateway.Peer{ID: d.ID}, Address: d.Manager})

@@ -18,7 +18,8 @@ const (
 // An Outcome is how an exchange ended on one side. Of a call that was refused before its token was verified most is unknown, and
 // left out.
 type Outcome struct {
-	Transactie gateway.TransactionID // as claimed, if it has the form of one
+	Transactie gateway.TransactionID // if it has the form of one
+	Geclaimd   bool                  // Transactie is the caller's word: it may be that of another exchange, of another peer
 	Richting   Direction
 	Trace      gateway.Trace
 	Grant      gateway.GrantHash
@@ -36,6 +37,7 @@ type Outcome struct {
 
 type afloopBody struct {
 	Transactie   gateway.TransactionID `json:"transactie,omitempty"`
+	Geclaimd     bool                  `json:"geclaimd,omitempty"`
 	Richting     Direction             `json:"richting"`
 	TraceID      string                `json:"traceId,omitempty"`
 	SpanID       string                `json:"spanId,omitempty"`
@@ -56,7 +58,7 @@ type afloopBody struct {
 // NewAfloop makes the record of how an exchange ended.
 func NewAfloop(now time.Time, o Outcome) Record {
 	return record(now, Afloop, o.Transactie, afloopBody{
-		Transactie: o.Transactie, Richting: o.Richting,
+		Transactie: o.Transactie, Geclaimd: o.Geclaimd && o.Transactie != "", Richting: o.Richting,
 		TraceID: o.Trace.TraceID, SpanID: o.Trace.SpanID, ParentSpanID: o.Trace.Parent,
 		Grant: o.Grant, Afnemer: o.Afnemer, Bron: o.Bron, Dienst: o.Dienst,
 		Status: o.Status, Uitkomst: o.Uitkomst, Reden: o.Reden, Fout: o.Fout,

@@ -105,7 +105,7 @@ func (x *exchange) close(status int, bytesOut int64, uitkomst string, cause erro
 	o := audit.Outcome{
 		Transactie: x.id, Richting: audit.Incoming, Trace: x.trace, Grant: x.grant.Hash, Afnemer: x.peer.ID, Bron: x.Self.ID, Dienst: x.name,
 		Status: status, Uitkomst: uitkomst, Reden: x.reason, Fout: gateway.CodeOf(cause), Duur: now.Sub(x.start),
-		BytesIn: x.body.Bytes(), BytesOut: bytesOut,
+		BytesIn: x.body.Bytes(), BytesOut: bytesOut, Geclaimd: x.id != "" && !x.accepted,
 	}
 	if o.Grant == "" && x.claims != nil {
 		o.Grant = x.claims.GrantHash

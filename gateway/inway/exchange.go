@@ -38,6 +38,7 @@ type exchange struct {
 	service    Service
 	grant      gateway.Grant
 	id         gateway.TransactionID
+	accepted   bool // the id is this exchange's; before that it is what the caller claims
 	verklaring verklaring.Verklaring
 	reason     gateway.Reason // why it was refused, for the afloop
 
@@ -167,6 +168,7 @@ func (x *exchange) reserve() error {
 	if !fresh {
 		return gateway.WithCode(gateway.Invalid, CodeInvalidID, "%s: was used before; mint one for each request", edge.HeaderTransaction)
 	}
+	x.accepted = true
 	return nil
 }
 

@@ -4,7 +4,8 @@
 // In this order: the certificate of this very request (not only of the connection), the access token bound to it, the service,
 // the contract as it is now, a transaction id that is timely and new, the transactie record, the verklaring over the bytes that
 // arrived, our own policy with its ADL record, the service, the afloop. No step sees what a later one needs, and each that fails
-// leaves a record and a named error. A call refused before its id was accepted leaves an afloop and nothing else.
+// leaves a record and a named error. A call refused before its id was accepted leaves an afloop
+// and nothing else, which says that the id is claimed: it may be another peer's.
 //
 // A service is purpose-bound unless its configuration says otherwise: then a grant without doel (purpose) passes without
 // verklaring, as plain FSC has it, and every other check stands. The path is passed on unaltered, Fsc-Authorization too.

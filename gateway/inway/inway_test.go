@@ -241,6 +241,11 @@ func TestInwayRefuses(t *testing.T) {
 			if end["uitkomst"] != audit.Geweigerd || end["fout"] != tt.code && tt.code != "GRENSLOOS_INVALID" || end["status"] != float64(tt.status) || end["bytesUit"] != float64(len(got.body)) {
 				t.Errorf("afloop %v for %d bytes", end, len(got.body))
 			}
+			// Before it was accepted the id is the caller's word, and the record says so.
+			claimed := tt.want[audit.Transactie] == 0 && end["transactie"] != nil
+			if got := end["geclaimd"]; (got == true) != claimed {
+				t.Errorf("afloop has geclaimd %v, want %v", got, claimed)
+			}
 			if strings.Contains(fmt.Sprint(r.log.Records()), "999993653") {
 				t.Error("a BSN reached the records")
 			}

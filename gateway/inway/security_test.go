@@ -187,6 +187,15 @@ func TestOneTransactionIsServedOnce(t *testing.T) {
 	if got[http.StatusOK] != 1 || got[http.StatusBadRequest] != 39 {
 		t.Errorf("statuses: got %v, want one 200 and 39 times 400", got)
 	}
+	claimed := 0
+	for _, rec := range r.log.Records() {
+		if rec.Soort == audit.Afloop && strings.Contains(string(rec.Body), `"geclaimd":true`) {
+			claimed++
+		}
+	}
+	if claimed != 39 {
+		t.Errorf("%d aflopen say that the id is what the caller claims, want 39", claimed)
+	}
 	if n := r.counts(); n[audit.Transactie] != 1 || n[audit.ADL] != 1 || n[audit.Afloop] != 40 || len(r.served()) != 1 {
 		t.Errorf("records of %s: got %v and %d calls, want one transactie, one adl, 40 aflopen, one call", id, n, len(r.served()))
 	}

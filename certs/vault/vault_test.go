@@ -1,0 +1,175 @@
+package vault
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/grensloos/grensloos/gateway"
+)
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantError(t *testing.T, err error, kind gateway.Kind, parts ...string) {
+	t.Helper()
+	if err == nil || gateway.KindOf(err) != kind {
+		t.Fatalf("got %v (%v), want kind %v", err, gateway.KindOf(err), kind)
+	}
+	for _, part := range parts {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("got %v, want %q in it", err, part)
+		}
+	}
+}
+
+func write(t *testing.T, name string, raw []byte) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), name)
+	must(t, os.WriteFile(file, raw, 0o600))
+	return file
+}
+
+// authority makes server certificates.
+type authority struct {
+	t    *testing.T
+	key  *ecdsa.PrivateKey
+	cert *x509.Certificate
+	file string
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	must(t, err)
+	cert, err := x509.ParseCertificate(der)
+	must(t, err)
+	return &authority{t, key, cert, write(t, "ca.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))}
+}
+
+func (a *authority) server(until time.Time, names ...string) tls.Certificate {
+	a.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(a.t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "vault"}, NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: until,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	for _, name := range names {
+		if ip := net.ParseIP(name); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, name)
+		}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
+	must(a.t, err)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// Whatever is wrong with the way to Vault is named, with what mends it, and nothing of ours goes there.
+func TestServerThatIsNotVault(t *testing.T) {
+	ours, other := newAuthority(t), newAuthority(t)
+	for _, tt := range []struct {
+		name string
+		cert tls.Certificate
+		want string
+	}{
+		{"expired", ours.server(time.Now().Add(-time.Minute), "127.0.0.1"), "is expired"},
+		{"of another CA", other.server(time.Now().Add(time.Hour), "127.0.0.1"), "does not stand under vault.ca"},
+		{"for another name", ours.server(time.Now().Add(time.Hour), "vault.example"), "is not for 127.0.0.1"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			srv := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a request was sent") }))
+			srv.Config.ErrorLog = nil
+			srv.TLS = &tls.Config{Certificates: []tls.Certificate{tt.cert}}
+			srv.StartTLS()
+			defer srv.Close()
+			_, err := Open(t.Context(), fakeConfig(t, srv.URL, ours.file), nil, nil)
+			wantError(t, err, gateway.Unavailable, srv.URL, tt.want, "openssl s_client")
+			if strings.Contains(err.Error(), "geheim") {
+				t.Errorf("the error holds the secret id: %v", err)
+			}
+		})
+	}
+	t.Run("nobody", func(t *testing.T) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		must(t, err)
+		address := "https://" + l.Addr().String()
+		must(t, l.Close())
+		_, err = Open(t.Context(), fakeConfig(t, address, ours.file), nil, nil)
+		wantError(t, err, gateway.Unavailable, address, "not reached (connect: connection refused)", "bao status -address="+address)
+	})
+}
+
+func fakeConfig(t *testing.T, address, ca string) Config {
+	t.Helper()
+	c := Config{Adres: address, CA: ca, RolID: write(t, "rol", []byte("rol\n")), GeheimID: write(t, "id", []byte("geheim\n"))}
+	must(t, c.Check())
+	return c
+}
+
+// The environment of whoever starts the peer decides nothing: not the address, the token, nor whether a certificate is checked.
+func TestEnvironmentDecidesNothing(t *testing.T) {
+	var tokens []string
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		tokens = append(tokens, r.Header.Get("X-Vault-Token")+r.Header.Get("X-Vault-Namespace"))
+		_ = json.NewEncoder(w).Encode(map[string]any{"auth": map[string]any{"client_token": "van-vault", "lease_duration": 60}})
+	}))
+	defer srv.Close()
+	t.Setenv("VAULT_ADDR", "https://elsewhere.invalid")
+	t.Setenv("VAULT_AGENT_ADDR", "https://elsewhere.invalid")
+	t.Setenv("VAULT_TOKEN", "uit-omgeving")
+	t.Setenv("VAULT_NAMESPACE", "elders")
+	c, err := Open(t.Context(), fakeConfig(t, srv.URL, ""), nil, nil)
+	must(t, err)
+	c.Close()
+	if len(tokens) != 2 || tokens[0] != "" || tokens[1] != "van-vault" {
+		t.Errorf("got tokens %q, want none at the login and the one of the login after it", tokens)
+	}
+}
+
+func TestFilesOfTheAppRole(t *testing.T) {
+	for _, tt := range []struct {
+		name, want string
+		spoil      func(c *Config)
+	}{
+		{"no role id", "vault.rolIdBestand", func(c *Config) { must(t, os.Remove(c.RolID)) }},
+		{"no secret id", "vault.geheimIdBestand", func(c *Config) { must(t, os.Remove(c.GeheimID)) }},
+		{"empty secret id", "is empty", func(c *Config) { must(t, os.WriteFile(c.GeheimID, []byte(" \n"), 0o600)) }},
+		{"secret id for all to read", "run chmod 600", func(c *Config) { must(t, os.Chmod(c.GeheimID, 0o604)) }},
+		{"no CA", "vault.ca", func(c *Config) { c.CA = "weg.pem" }},
+		{"CA that is none", "has no certificate in PEM", func(c *Config) { c.CA = c.RolID }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := fakeConfig(t, "https://127.0.0.1:1", "")
+			tt.spoil(&c)
+			_, err := Open(t.Context(), c, nil, nil)
+			wantError(t, err, gateway.Invalid, tt.want)
+		})
+	}
+}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/grensloos/grensloos/gateway/edge"
 )
 
 const (
@@ -139,7 +141,7 @@ func (p *peer) listen(ctx context.Context) ([]net.Listener, error) {
 			closeAll(open)
 			return nil, fmt.Errorf("%s.luister: %w", role.name, err)
 		}
-		open = append(open, l)
+		open = append(open, edge.LimitListener(l, edge.MaxConns, edge.MaxHostConns, p.log.With(slog.String("role", role.name))))
 	}
 	return open, nil
 }

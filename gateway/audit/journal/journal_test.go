@@ -448,9 +448,9 @@ func TestBrokerGone(t *testing.T) {
 		if _, age := j.Lag(); age != 10*time.Minute+time.Second {
 			t.Errorf("age of the lag = %v, want 10m1s", age)
 		}
-		// 0.1 s doubling to 30 s, half to one and a half of it each time: some 30 tries in ten minutes, not thousands.
-		if tries < 15 || tries > 60 {
-			t.Errorf("%d tries in ten minutes, want a back-off of up to 30 s", tries)
+		// 0.1 s doubling to 5 s, half to one and a half of it each time: some 120 tries in ten minutes, not thousands.
+		if tries < 80 || tries > 250 {
+			t.Errorf("%d tries in ten minutes, want a back-off of up to 5 s", tries)
 		}
 		s.mu.Lock()
 		down = false

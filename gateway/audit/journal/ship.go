@@ -30,7 +30,7 @@ const (
 	shipBytes   = 4 << 20               // bytes read at once; more than the largest frame
 	linger      = 10 * time.Millisecond // in mode journal: let a batch gather
 	retryFirst  = 100 * time.Millisecond
-	retryMost   = 30 * time.Second
+	retryMost   = 5 * time.Second // in mode kafka questions wait for it when the cluster is back
 	pruneEvery  = time.Minute
 )
 

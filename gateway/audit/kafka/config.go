@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,6 +48,10 @@ type Config struct {
 	// production 3 and 2. Defaults 1 and 1.
 	Replication int `yaml:"replicatie"`
 	MinInsync   int `yaml:"minInsync"`
+
+	// RetentionDays is how many days the cluster keeps each kind of record (transactie, adl, ldv, afloop, kwitantie, beheer), when
+	// its topic is made and by `grensloos kafka init` afterwards. A kind that is not here is kept without end.
+	RetentionDays map[audit.Soort]int `yaml:"bewaarDagen"`
 
 	TLS  TLS  `yaml:"tls"`
 	SASL SASL `yaml:"sasl"`
@@ -107,8 +112,15 @@ func (c Config) complete() (Config, error) {
 		return c, gateway.Errorf(gateway.Invalid, "kafka: brokers: give at least one host:port")
 	case c.Replication < c.MinInsync:
 		return c, gateway.Errorf(gateway.Invalid, "kafka: minInsync %d is more than replicatie %d", c.MinInsync, c.Replication)
+	case c.Partitions > 1000 || c.Replication < 0 || c.MinInsync < 0:
+		return c, gateway.Errorf(gateway.Invalid, "kafka: partities, replicatie and minInsync: give positive numbers, at most 1000 partitions")
 	case c.Timeout < 0 || c.Window < 0:
 		return c, gateway.Errorf(gateway.Invalid, "kafka: timeout and venster: give positive durations")
+	}
+	for s, days := range c.RetentionDays {
+		if !slices.Contains(audit.Soorten(), s) || days < 1 || days > 36500 {
+			return c, gateway.Errorf(gateway.Invalid, "kafka: bewaarDagen: %s: %d: give 1 to 36500 days for one of %v", s, days, audit.Soorten())
+		}
 	}
 	for _, b := range c.Brokers {
 		if _, _, err := net.SplitHostPort(b); err != nil {
@@ -127,7 +139,12 @@ func (c Config) transport() (*kafkago.Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &kafkago.Transport{ClientID: "grensloos", DialTimeout: c.Timeout, SASL: mechanism}
+	t := &kafkago.Transport{
+		ClientID: "grensloos", DialTimeout: c.Timeout, SASL: mechanism,
+		// Asked by name, the cluster says of a topic that we may not see it. Another leader must be known before an append in mode
+		// kafka is given up.
+		MetadataTopics: c.topics(), MetadataTTL: 2 * time.Second,
+	}
 	if c.TLS.Enabled {
 		if t.TLS, err = c.TLS.config(); err != nil {
 			return nil, err

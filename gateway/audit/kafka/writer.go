@@ -55,7 +55,8 @@ func (w *Writer) Write(ctx context.Context, entries []audit.Entry) error {
 		messages[i] = w.cfg.message(e)
 	}
 	if err := w.w.WriteMessages(ctx, messages...); err != nil {
-		return gateway.Wrap(gateway.Unavailable, first(err), "kafka: write")
+		w.t.CloseIdleConnections() // come again with what the cluster is then
+		return w.cfg.explain(first(err), "write")
 	}
 	return nil
 }

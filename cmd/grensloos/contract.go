@@ -11,6 +11,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -366,7 +367,7 @@ func plainJSON(raw json.RawMessage) string {
 // oneLine keeps what a stranger wrote from steering the terminal or faking a line.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
+		if r < ' ' || r >= 0x7f && r < 0xa0 || unicode.Is(unicode.Cf, r) { // Cf turns text around, or hides it
 			return ' '
 		}
 		return r

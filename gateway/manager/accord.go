@@ -82,8 +82,12 @@ func (m *Manager) resign(ctx context.Context) error {
 	return nil
 }
 
+// maxListed is how many publications of one peer are accepted without a person: who reads a directory reads all of it, or nothing
+// (maxPages), so that nobody may fill it alone.
+const maxListed = 50
+
 // acceptPublications puts the accept of this directory on publications that it need not think about: all other parties have
-// accepted and have announced themselves, and no other peer publishes the same gemeentecode.
+// accepted and have announced themselves, no other peer publishes the same gemeentecode, and their peer has not maxListed already.
 func (m *Manager) acceptPublications(ctx context.Context) error {
 	if !m.o.AcceptPublications {
 		return nil
@@ -150,8 +154,19 @@ func (m *Manager) mayPublish(ctx context.Context, c *contract.Content, rec contr
 	if err != nil {
 		return false, err
 	}
+	listed := map[gateway.PeerID]int{}
+	for _, p := range snap.published {
+		if !m.o.Now().After(p.until) {
+			listed[p.Peer]++
+		}
+	}
 	for _, p := range publications {
 		if p.Directory != m.o.Self.ID {
+			return false, nil
+		}
+		if listed[p.Peer]++; listed[p.Peer] > maxListed {
+			m.o.Log.WarnContext(ctx, "publication waits for a person: its peer publishes many services already",
+				slog.String("contract", string(c.Hash())), slog.String("peer", string(p.Peer)))
 			return false, nil
 		}
 		if p.Gemeentecode != "" && slices.ContainsFunc(snap.published, func(other published) bool {

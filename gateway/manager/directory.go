@@ -25,6 +25,8 @@ const (
 	announceEvery = 6 * time.Hour
 	// announcePause is the least time between two announcements of one peer that are written.
 	announcePause = time.Minute
+	// movePause is the least time between two addresses of one peer: each costs a write, and a look at what waits for us.
+	movePause = time.Second
 )
 
 // putAnnounce keeps where the manager of the calling peer is.
@@ -48,6 +50,9 @@ func (m *Manager) announced(ctx context.Context, p contract.KnownPeer) error {
 	old := m.written[p.ID]
 	if old.Peer == p.Peer && old.Address == p.Address && now.Sub(old.Announced).Abs() < announcePause {
 		return nil
+	}
+	if now.Sub(old.Announced).Abs() < movePause {
+		return gateway.Errorf(gateway.Unavailable, "announcement: another one was made within %v; announce again later", movePause)
 	}
 	if err := m.o.Store.Announce(ctx, p, now); err != nil {
 		return err

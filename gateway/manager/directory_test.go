@@ -176,6 +176,8 @@ func TestAnnounce(t *testing.T) {
 	if got := listed("?peer_name=MIDDEN"); len(got) != 1 || got[0].ID != uwi {
 		t.Errorf("by name: %v", got)
 	}
+	wantAnswer(t, announce(u, r.addrs[derde]), http.StatusServiceUnavailable, "GRENSLOOS_UNAVAILABLE") // nobody moves that often
+	r.clock.advance(movePause)
 	wantAnswer(t, announce(u, r.addrs[derde]), http.StatusOK, "") // it moved; that there is another peer there is for the certificate to tell
 	if got := listed("?peer_id=" + string(uwi)); got[0].Address != r.addrs[derde] {
 		t.Errorf("after a move: %v", got)
@@ -423,6 +425,37 @@ func TestAcceptPublications(t *testing.T) {
 		if got := b.state(hash); got != contract.Proposed {
 			t.Errorf("%s: %s, want it to wait for a person", name, got)
 		}
+	}
+}
+
+// Nobody fills the directory alone: beyond a number of services of one peer a person decides.
+func TestOnePeerDoesNotFillTheDirectory(t *testing.T) {
+	r := newRegion(t, nil, borne, uwi, derde)
+	b, u, d := r.peers[borne], r.peers[uwi], r.peers[derde]
+	b.options = func(o *Options) { o.AcceptPublications = true }
+	b.start(true)
+	submit := func(p *testPeer, grants ...contract.GrantData) gateway.ContentHash {
+		got, _ := p.call(borne, http.MethodPut, "/v1/announce", "", nil)
+		wantAnswer(t, got, http.StatusOK, "")
+		c := r.content(grants...)
+		wantAnswer(t, p.submit(borne, c, p.sign(c, contract.Accept)), http.StatusCreated, "")
+		return c.Hash()
+	}
+	many := func(from int) (all []contract.GrantData) {
+		for i := range 10 {
+			all = append(all, named(publication(borne, derde), gateway.ServiceName(fmt.Sprintf("dienst%03d", from+i))))
+		}
+		return all
+	}
+	for n := 0; n < maxListed; n += 10 {
+		hash := submit(d, many(n)...)
+		eventually(t, "the first publications to be accepted", func() bool { return b.state(hash) == contract.Valid })
+	}
+	tooMany := submit(d, many(maxListed)...)
+	other := submit(u, publication(borne, uwi))
+	eventually(t, "that of another peer to be accepted", func() bool { return b.state(other) == contract.Valid })
+	if got := b.state(tooMany); got != contract.Proposed {
+		t.Errorf("publications beyond %d of one peer: %s, want them to wait for a person", maxListed, got)
 	}
 }
 

@@ -210,7 +210,8 @@ func (m *Manager) sound(p peerJSON) (contract.KnownPeer, bool) {
 }
 
 func soundName(name string) bool {
-	return name != "" && len(name) <= 255 && utf8.ValidString(name) && !strings.ContainsFunc(name, unicode.IsControl)
+	return name != "" && len(name) <= 255 && utf8.ValidString(name) &&
+		!strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) // also what turns the text around
 }
 
 func (m *Manager) readServices(ctx context.Context, id gateway.PeerID, peers map[gateway.PeerID]contract.KnownPeer) ([]contract.Listing, error) {

@@ -464,15 +464,24 @@ func startOwn(t *testing.T) *ownServer {
 	for name, block := range map[string]*pem.Block{"cert.pem": {Type: "CERTIFICATE", Bytes: pair.Certificate[0]}, "key.pem": {Type: "PRIVATE KEY", Bytes: rawKey}} {
 		must(t, os.WriteFile(filepath.Join(s.dir, name), pem.EncodeToMemory(block), 0o600))
 	}
-	config := fmt.Sprintf(`storage "file" { path = "%[1]s/data" }
+	must(t, os.Mkdir(filepath.Join(s.dir, "data"), 0o700))
+	l, err = net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	cluster := l.Addr().String()
+	must(t, l.Close())
+	config := fmt.Sprintf(`storage "raft" {
+  path = "%[1]s/data"
+  node_id = "een"
+}
 listener "tcp" {
   address = "%[2]s"
+  cluster_address = "%[3]s"
   tls_cert_file = "%[1]s/cert.pem"
   tls_key_file = "%[1]s/key.pem"
 }
 api_addr = "https://%[2]s"
-disable_mlock = true
-`, s.dir, address)
+cluster_addr = "https://%[3]s"
+`, s.dir, address, cluster)
 	must(t, os.WriteFile(filepath.Join(s.dir, "bao.hcl"), []byte(config), 0o600))
 	s.connect("")
 	s.start()

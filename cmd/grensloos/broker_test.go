@@ -25,9 +25,6 @@ func TestBrokerGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	sasl := broker.Config().SASL
-	if err := broker.Close(); err != nil {
-		t.Fatal(err)
-	}
 	if err := os.WriteFile(u.dir+"/broker.password", []byte(sasl.Password), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -47,6 +44,10 @@ func TestBrokerGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := &running{region: laid, t: t, serve: map[*regionPeer]*served{}}
+	r.must(u, "", "kafka", "init")
+	if err := broker.Close(); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		for p := range r.serve {
 			r.stop(p)

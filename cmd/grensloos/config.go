@@ -351,6 +351,11 @@ func (c *Config) check() error {
 		}
 		c.checkAddress(key+".manager", n.Manager, true, bad)
 	}
+	for soort, days := range c.Group.rules().Retention {
+		if keep := c.Audit.Kafka.RetentionDays[soort]; keep > 0 && keep < days {
+			bad("audit.kafka.bewaarDagen."+string(soort), "the group wants %d days or more", days)
+		}
+	}
 	if c.Manager.RenewDays < 0 || c.Manager.RenewDays > 3650 {
 		bad("manager.vernieuwDagen", "between 0 and 3650")
 	}

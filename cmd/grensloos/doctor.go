@@ -128,6 +128,7 @@ func examine(ctx context.Context, file string, id *identity) *diagnosis {
 	d.ask(ctx)
 	d.contracts(ctx)
 	d.stream(ctx)
+	d.cluster(ctx)
 	d.mapping(ctx)
 	d.neighbours(ctx)
 	return &d.diagnosis

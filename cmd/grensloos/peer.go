@@ -237,11 +237,12 @@ func (p *peer) openStore(ctx context.Context) (err error) {
 }
 
 // clusterWithin is how long a start waits for the audit stream before it goes on with the journal alone.
-const clusterWithin = 3 * time.Second
+const clusterWithin = 5 * time.Second
 
 // openAudit opens the journal and what it ships to. Closing the journal ships what is in it, so it closes first.
 func (p *peer) openAudit(ctx context.Context) (err error) {
 	target := p.cfg.Audit.Kafka
+	ensure := func(ctx context.Context) error { return clusterReady(ctx, p.cfg.Data, target) }
 	if len(target.Brokers) == 0 {
 		if p.broker, err = kafka.StartBroker(p.cfg.Audit.Embedded, p.log); err != nil {
 			return fmt.Errorf("audit.ingebouwd: %w", err)
@@ -249,13 +250,14 @@ func (p *peer) openAudit(ctx context.Context) (err error) {
 		p.onClose(p.broker.Close)
 		embedded := p.broker.Config()
 		target.Brokers, target.SASL, target.TLS = embedded.Brokers, embedded.SASL, embedded.TLS
+		ensure = func(ctx context.Context) error { return kafka.EnsureTopics(ctx, target) }
 	}
 	target.Organisation = p.self.ID
 	if p.writer, err = kafka.NewWriter(target); err != nil {
 		return fmt.Errorf("audit.kafka: %w", err)
 	}
 	p.onClose(p.writer.Close)
-	p.sink = &topicSink{ensure: func(ctx context.Context) error { return kafka.EnsureTopics(ctx, target) }, writer: p.writer}
+	p.sink = &topicSink{ensure: ensure, writer: p.writer}
 	looking, cancel := context.WithTimeout(ctx, clusterWithin)
 	defer cancel()
 	if err := p.sink.ready(looking); gateway.KindOf(err) == gateway.Unavailable {

@@ -10,8 +10,8 @@ import (
 	"github.com/grensloos/grensloos/gateway/audit/kafka"
 )
 
-// topicSink is what the journal ships to: a cluster that may be away when this process starts. Topics are made sure of before the
-// first record goes.
+// topicSink is what the journal ships to: a cluster that may be away when this process starts. It is made sure of that it is the right
+// one with the right topics before the first record goes, and after each failure.
 type topicSink struct {
 	ensure func(context.Context) error
 	writer journal.Sink
@@ -31,7 +31,9 @@ func (s *topicSink) Write(ctx context.Context, entries []journal.Entry) error {
 	if err := s.ready(ctx); err != nil {
 		return err
 	}
-	return s.writer.Write(ctx, entries)
+	err := s.writer.Write(ctx, entries)
+	s.ok = err == nil
+	return err
 }
 
 // shipped reads the audit log after what was journalled up to this moment has reached it, so that a reader never misses a record

@@ -411,6 +411,13 @@ func (a *attack) revokedWhileAsking(t *testing.T, contract string) {
 	})
 }
 
+// TestOneLine: what somebody else is called neither steers a terminal nor turns its text around.
+func TestOneLine(t *testing.T) {
+	if got, want := oneLine("Gemeente\x1b[2J\nBo\u202erne\u0085\u200b"), "Gemeente [2J Bo rne  "; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // deepByLines is YAML whose every line stands one deeper.
 func deepByLines(n int) string {
 	var b strings.Builder

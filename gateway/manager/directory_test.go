@@ -605,6 +605,32 @@ func TestCodeOfAnother(t *testing.T) {
 	}
 }
 
+// A directory that changes what it lists fills no memory with what was to be confirmed.
+func TestConfirmForgets(t *testing.T) {
+	r := newRegion(t, nil, borne, uwi)
+	b := r.peers[borne]
+	b.start(false)
+	f := &follow{confirms: map[string]attempt{}}
+	for i := range 20 {
+		l := contract.Listing{Peer: contract.KnownPeer{Peer: gateway.Peer{ID: derde}}, Service: "dienst", Gemeentecode: fmt.Sprintf("%04d", i), Directory: uwi}
+		b.m.confirm(t.Context(), f, []contract.Listing{l})
+	}
+	if len(f.confirms) != 1 {
+		t.Errorf("%d attempts are remembered, want that of what is listed now", len(f.confirms))
+	}
+}
+
+func TestSoundName(t *testing.T) {
+	for name, want := range map[string]bool{
+		"Gemeente Súdwest-Fryslân": true, "'s-Hertogenbosch": true, "": false, "Borne\nHengelo": false, "Born\u202ee": false, "Bor\u200bne": false,
+		"\x1b[2JBorne": false, "Borne\xff": false, strings.Repeat("x", 256): false,
+	} {
+		if got := soundName(name); got != want {
+			t.Errorf("%q: sound %v, want %v", name, got, want)
+		}
+	}
+}
+
 func TestCodeOfOurselves(t *testing.T) {
 	r := newRegion(t, nil, borne, uwi)
 	b := r.peers[borne]

@@ -58,6 +58,7 @@ type peer struct {
 	broker     *kafka.Broker // nil with a cluster
 	writer     *kafka.Writer
 	sink       *topicSink
+	shipping   chan error // gets the end of shipping the journal
 	reader     *kafka.Reader
 	journal    *journal.Journal
 	source     connectors.Source
@@ -275,8 +276,16 @@ func (p *peer) openAudit(ctx context.Context) (err error) {
 		return fmt.Errorf("audit.journaal: %w", err)
 	}
 	p.opened = append(p.opened, p.journal.Close)
+	// In mode kafka an append waits for it. It ends when the journal is closed, not before: closing waits until all is shipped.
+	p.shipping = make(chan error, 1)
+	go func() { p.shipping <- p.journal.Ship(context.WithoutCancel(ctx), p.sink) }()
 	p.audit = &watchedLog{Log: p.journal, metrics: p.metrics, watch: p.watch}
-	if err := p.recordPolicy(ctx, "beleid-in-gebruik", p.policy.Session().Revision()); err != nil {
+	err = p.recordPolicy(ctx, "beleid-in-gebruik", p.policy.Session().Revision())
+	switch {
+	case err != nil && journalConfig.Ack == journal.AckKafka && p.journal.Refusal() == nil:
+		// It is kept here and goes when the cluster comes; until then questions are refused, and no hand is needed.
+		p.log.Warn("the cluster acknowledges nothing yet", slog.Any("error", err))
+	case err != nil:
 		return fmt.Errorf("audit.journaal: %w", err)
 	}
 	return nil
@@ -396,6 +405,9 @@ func (p *peer) addRole(name, address string, h http.Handler, tlsConfig *tls.Conf
 	server.RegisterOnShutdown(p.watch.stop) // who follows records would hold up the stop
 	if name == "manager" || name == "inway" {
 		p.group.Track(server)
+		p.identity.Retire(server)
+	} else {
+		p.network.Retire(server)
 	}
 	p.roles = append(p.roles, role{name: name, address: address, server: server})
 }

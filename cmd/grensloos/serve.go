@@ -93,8 +93,7 @@ func (p *peer) run(ctx context.Context, listeners []net.Listener) error {
 		})
 	}
 	work.Go(func() error {
-		// It ends when the journal is closed, not before: closing waits until all is shipped.
-		err := p.journal.Ship(context.WithoutCancel(ctx), p.sink)
+		err := <-p.shipping
 		if err != nil {
 			err = fmt.Errorf("audit.journaal: %w", err)
 			fail(err)

@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -51,6 +52,8 @@ type Groep struct {
 type Certificaat struct {
 	// Rol is the role in PKI that issues it.
 	Rol string `yaml:"rol"`
+	// Mount is where the PKI that issues it is mounted, if not at vault.pki.
+	Mount string `yaml:"pki"`
 	// Namen are the DNS names and IP addresses in it. Default of groep: the hosts of manager.adres and inway.adres.
 	Namen []string `yaml:"namen"`
 }
@@ -87,6 +90,12 @@ func (c *Config) Check() error {
 		}
 		if !plainPath(*mount) {
 			bad(key, "%q is no mount path", *mount)
+		}
+	}
+	for key, order := range map[string]*Certificaat{"groep.pki": &c.Groep.Certificaat, "netwerk.pki": &c.Netwerk} {
+		order.Mount = strings.Trim(cmp.Or(order.Mount, c.PKI), "/")
+		if !plainPath(order.Mount) {
+			bad(key, "%q is no mount path", order.Mount)
 		}
 	}
 	if c.Groep.Versie == 0 {

@@ -41,6 +41,7 @@ func TestConfigCheck(t *testing.T) {
 		{"no secret id", "geheimIdBestand", func(c *Config) { c.GeheimID = "" }},
 		{"mount that climbs", "vault.transit", func(c *Config) { c.Transit = "../sys" }},
 		{"mount with a query", "vault.pki", func(c *Config) { c.PKI = "pki?x=1" }},
+		{"mount of the network that climbs", "vault.netwerk.pki", func(c *Config) { c.Netwerk.Mount = "../pki" }},
 		{"key that climbs", "vault.groep.sleutel", func(c *Config) { c.Groep.Sleutel = "../x" }},
 		{"key with a slash", "vault.groep.sleutel", func(c *Config) { c.Groep.Sleutel = "a/b" }},
 		{"role without key", "vault.groep.sleutel", func(c *Config) { c.Groep.Sleutel = "" }},

@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -46,6 +47,7 @@ func (c *Client) MemoryIdentity(ctx context.Context, what string, order Certific
 
 func (c *Client) keep(ctx context.Context, k *Kept) (*Kept, error) {
 	k.client = c
+	k.order.Mount = cmp.Or(k.order.Mount, c.cfg.PKI)
 	if err := k.renew(ctx); err != nil {
 		return nil, err
 	}
@@ -62,9 +64,11 @@ func (k *Kept) Run(ctx context.Context) error {
 			return nil
 		case <-time.After(wait):
 		}
-		switch err := k.renew(ctx); {
-		case ctx.Err() != nil:
-			return nil
+		err := k.renew(ctx)
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // we stop; nothing is wrong
+		}
+		switch {
 		case err != nil:
 			k.client.log.Error("certificate not renewed; the one of before stays in use until it ends", slog.String("certificate", k.what), slog.Time("notAfter", k.Cert().NotAfter), slog.Any("error", err))
 			wait, pause = pause, min(2*pause, retryMost)
@@ -133,7 +137,7 @@ func (c *Client) issue(ctx context.Context, order Certificaat, s Subject, key cr
 		return nil, gateway.Wrap(gateway.KindOf(err), err, "certificate request")
 	}
 	data["csr"] = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))
-	u := use{name: "PKI role " + order.Rol, path: c.cfg.PKI + "/sign/" + order.Rol, write: true, mend: "make it: bao write " + c.cfg.PKI + "/roles/" + order.Rol + " ... (see docs/vault.md)"}
+	u := use{name: "PKI role " + order.Rol, path: order.Mount + "/sign/" + order.Rol, write: true, mend: "make it: bao write " + order.Mount + "/roles/" + order.Rol + " ... (see docs/vault.md)"}
 	answer, err := c.call(ctx, u, data)
 	if err != nil {
 		return nil, err

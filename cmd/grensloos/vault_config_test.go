@@ -1,0 +1,30 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+// What comes from Vault and from a file too is refused, by both keys; a section without an address as well.
+func TestVaultBesideFiles(t *testing.T) {
+	const adres = "\nvault:\n  adres: https://vault.example:8200\n  rolIdBestand: rol-id\n  geheimIdBestand: geheim-id\n"
+	for _, tt := range []struct{ name, section, want string }{
+		{"group key", adres + "  groep: {sleutel: groep}\n", "vault.groep.sleutel: not beside certificaat.sleutel"},
+		{"group certificate", adres + "  groep: {sleutel: groep, rol: groep}\n", "vault.groep.rol: not beside certificaat.certificaat"},
+		{"network", adres + "  netwerk: {rol: netwerk, namen: [localhost]}\n", "vault.netwerk.rol: not beside netwerk.certificaat"},
+		{"pseudonym keys", adres + "  pseudoniemen: {1: een}\n", "vault.pseudoniemen: not beside pseudoniemen"},
+		{"no address", "\nvault: {groep: {sleutel: groep}}\n", "vault.adres: give https://host:port"},
+		{"nothing from Vault", adres, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := loadConfig(groupFile(t, configExample+tt.section))
+			if tt.want == "" {
+				if err != nil {
+					t.Error(err)
+				}
+			} else if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want an error with %q", err, tt.want)
+			}
+		})
+	}
+}

@@ -7,10 +7,13 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
+	"io"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -156,14 +159,14 @@ func (v *vaultAdmin) useVault(p *regionPeer, address string) {
 }
 
 // startVaultRegion is startRegion with a peer whose key is in Vault.
-func startVaultRegion(t *testing.T, v *vaultAdmin, life string, inVault *regionPeer, peers ...*regionPeer) *running {
+func startVaultRegion(t *testing.T, v *vaultAdmin, address, life string, inVault *regionPeer, peers ...*regionPeer) *running {
 	t.Helper()
 	laid, err := layRegion(t.Context(), t.TempDir(), append(peers, inVault)...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	v.lay(laid, inVault, life)
-	v.useVault(inVault, os.Getenv("GRENSLOOS_VAULT"))
+	v.useVault(inVault, address)
 	r := &running{region: laid, t: t, serve: map[*regionPeer]*served{}}
 	t.Cleanup(func() {
 		for p := range r.serve {
@@ -181,7 +184,7 @@ func startVaultRegion(t *testing.T, v *vaultAdmin, life string, inVault *regionP
 func TestVaultPeerAnswers(t *testing.T) {
 	v := newVaultAdmin(t)
 	b, u := borne(t), uwi()
-	r := startVaultRegion(t, v, "12s", b, u)
+	r := startVaultRegion(t, v, os.Getenv("GRENSLOOS_VAULT"), "12s", b, u)
 	r.contract(u, b, "--doel", "pw-uitkering", "--namens", string(b.ID))
 	q := testVraag{doel: "pw-uitkering", zaaktype: "pw-aanvraag", bsn: clientOf(t, 0)}
 	ask := func(when string) bevraging.GemeenteAntwoord {
@@ -232,7 +235,7 @@ func TestVaultPeerAnswers(t *testing.T) {
 func TestVaultRotationKeepsTheKey(t *testing.T) {
 	v := newVaultAdmin(t)
 	b, u := borne(t), uwi()
-	r := startVaultRegion(t, v, "720h", u, b)
+	r := startVaultRegion(t, v, os.Getenv("GRENSLOOS_VAULT"), "720h", u, b)
 	r.contract(u, b, "--doel", "pw-uitkering", "--namens", string(b.ID))
 	q := testVraag{doel: "pw-uitkering", zaaktype: "pw-aanvraag", bsn: clientOf(t, 0)}
 	key := func() string {
@@ -270,4 +273,79 @@ func TestVaultRotationKeepsTheKey(t *testing.T) {
 	if _, err := loadGroupIdentity(cfg); err == nil || !strings.Contains(err.Error(), "transit key groep") {
 		t.Errorf("got %v, want a refusal that names the key", err)
 	}
+}
+
+// door is a way to Vault that can be shut.
+type door struct {
+	t       *testing.T
+	address string
+	mu      sync.Mutex
+	open    net.Listener // guarded by mu
+	through []net.Conn   // guarded by mu
+}
+
+func (d *door) unlock() {
+	d.t.Helper()
+	l, err := net.Listen("tcp", d.address)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.mu.Lock()
+	d.open, d.address = l, l.Addr().String()
+	d.mu.Unlock()
+	go func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", strings.TrimPrefix(os.Getenv("GRENSLOOS_VAULT"), "https://"))
+			if err != nil {
+				_ = in.Close()
+				continue
+			}
+			d.mu.Lock()
+			d.through = append(d.through, in, out)
+			d.mu.Unlock()
+			go func() { _, _ = io.Copy(in, out); _ = in.Close() }()
+			go func() { _, _ = io.Copy(out, in); _ = out.Close() }()
+		}
+	}()
+}
+
+func (d *door) shut() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_ = d.open.Close()
+	for _, c := range d.through {
+		_ = c.Close()
+	}
+	d.through = nil
+}
+
+// While Vault is away a gemeente answers nothing that it would have to sign; the peer says why and stays up, and when Vault is back it
+// answers, without a hand.
+func TestVaultAway(t *testing.T) {
+	v := newVaultAdmin(t)
+	b, u := borne(t), uwi()
+	d := &door{t: t, address: "127.0.0.1:0"}
+	d.unlock()
+	t.Cleanup(d.shut)
+	r := startVaultRegion(t, v, "https://"+d.address, "720h", b, u)
+	r.contract(u, b, "--doel", "pw-uitkering", "--namens", string(b.ID))
+	q := testVraag{doel: "pw-uitkering", zaaktype: "pw-aanvraag", bsn: clientOf(t, 0)}
+	const answered = "persoon=beantwoord uitkering=beantwoord"
+	if got := outcomes(r.ask(u, q)); got != answered {
+		t.Fatalf("before: got %s, want %s", got, answered)
+	}
+	d.shut()
+	if got := outcomes(r.ask(u, q)); strings.Contains(got, "=beantwoord") {
+		t.Errorf("answered without a signature: %s", got)
+	}
+	r.await("the log to say so", func() bool {
+		return contains(r.serve[b].log, "vault can't be used") && contains(r.serve[b].log, "https://"+d.address)
+	})
+	d.unlock()
+	r.await("an answer again", func() bool { return outcomes(r.ask(u, q)) == answered })
+	r.await("the log to say so", func() bool { return contains(r.serve[b].log, "vault is back") })
 }

@@ -177,10 +177,11 @@ func (p *peer) openPolicy(ctx context.Context) (err error) {
 }
 
 // watchPolicy reads the policy folders again when a file in them has changed. What is wrong with a new file is logged and the old
-// policy stays. A change is on record before it takes effect.
+// policy stays. A change is on record before it takes effect; one that could not be taken is tried again, for it may take away what
+// the policy in force still gives.
 func (p *peer) watchPolicy(ctx context.Context) {
 	folders := []string{p.cfg.Policies.Lokaal, p.cfg.Policies.Catalogus}
-	seen := fingerprint(folders)
+	inForce, told := fingerprint(folders), ""
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
@@ -190,14 +191,17 @@ func (p *peer) watchPolicy(ctx context.Context) {
 		case <-tick.C:
 		}
 		now := fingerprint(folders)
-		if now == seen {
+		if now == inForce {
 			continue
 		}
 		err := p.policy.ReloadRecorded(ctx, func(revision string) error { return p.recordPolicy(ctx, "beleid-gewijzigd", revision) })
-		if err != nil {
-			p.log.Error("policy not reloaded; the one of before stays in force", slog.Any("error", err))
+		switch {
+		case err == nil:
+			inForce = now
+		case told != now:
+			told = now
+			p.log.Error("policy not reloaded; the one of before stays in force, and this is tried again", slog.Any("error", err))
 		}
-		seen = now
 	}
 }
 

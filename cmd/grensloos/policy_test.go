@@ -1,9 +1,17 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/grensloos/grensloos/gateway/audit"
+	"github.com/grensloos/grensloos/policies"
 )
 
 // A gemeente changes its own policy while it serves: it bites within five seconds, and a file that is wrong changes nothing.
@@ -34,4 +42,52 @@ func TestPolicyChangesWhileServing(t *testing.T) {
 	}
 	write("package grensloos.lokaal\n\nweiger contains \"nooit\" if input.context.doel == \"pw-reintegratie\"\n")
 	r.await("the policy that allows again", func() bool { return ask() == answered })
+}
+
+// A change of policy that can't be recorded does not take effect, and is not forgotten: it does as soon as it can be.
+func TestPolicyChangeWaitsForItsRecord(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "lokaal.rego")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte("package grensloos.lokaal\n\nweiger contains \""+text+"\" if input.context.doel == \"pw-uitkering\"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("eerst")
+	synctest.Test(t, func(t *testing.T) {
+		section := policies.Config{Lokaal: dir}
+		engine, err := policies.New(t.Context(), section.Options())
+		if err != nil {
+			t.Fatal(err)
+		}
+		refuses := true
+		log := &audit.Memory{Fail: func(audit.Record) error {
+			if refuses {
+				return errors.New("disk full")
+			}
+			return nil
+		}}
+		p := &peer{cfg: &Config{Policies: section}, policy: engine, audit: log, now: time.Now, log: slog.New(slog.DiscardHandler)}
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		go p.watchPolicy(ctx)
+		synctest.Wait()
+		before := engine.Session().Revision()
+		write("daarna, en langer")
+		time.Sleep(3 * watchEvery) // of the fake clock
+		synctest.Wait()
+		if got := engine.Session().Revision(); got != before {
+			t.Error("a policy that could not be recorded is in force")
+		}
+		refuses = false
+		time.Sleep(2 * watchEvery)
+		synctest.Wait()
+		if got := engine.Session().Revision(); got == before {
+			t.Error("the change was forgotten")
+		}
+		if n := len(log.Records()); n != 1 {
+			t.Errorf("records of the change: got %d, want 1", n)
+		}
+	})
 }

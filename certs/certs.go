@@ -54,7 +54,7 @@ type Group struct {
 	trust atomic.Pointer[trust]
 
 	reload sync.Mutex // one reload at a time
-	seen   string     // fingerprint of the files at the last attempt; guarded by reload
+	seen   string     // fingerprint of the files that the trust in force was read from; guarded by reload
 
 	conns registry
 }
@@ -87,7 +87,7 @@ func (g *Group) Reload() error {
 }
 
 func (g *Group) reloadLocked() error {
-	g.seen = fingerprint(g.files()) // taken before reading: a change during the reading shows at the next look
+	seen := fingerprint(g.files()) // taken before reading: a change during the reading shows at the next look
 	old := g.trust.Load()
 	fresh, err := loadTrust(g.rules.ID, g.cfg)
 	if err != nil {
@@ -100,6 +100,7 @@ func (g *Group) reloadLocked() error {
 		g.log.Warn("CRL is past its nextUpdate: certificates of its issuer are refused", slog.String("file", stale.file), slog.Time("nextUpdate", stale.next))
 	}
 	g.trust.Store(fresh)
+	g.seen = seen
 	g.cut()
 	return nil
 }
@@ -107,15 +108,20 @@ func (g *Group) reloadLocked() error {
 // Watch looks at the files every so often, reloads them when one has changed, and closes connections whose certificate has
 // expired or whose CRL has gone stale meanwhile. It returns when ctx ends.
 func (g *Group) Watch(ctx context.Context, every time.Duration) {
+	told := "" // fingerprint of the files that were reported as unreadable: tried at every look, reported once
 	poll(ctx, every, func() {
 		g.reload.Lock()
 		defer g.reload.Unlock()
-		if g.seen == fingerprint(g.files()) {
+		now := fingerprint(g.files())
+		if g.seen == now {
 			g.cut()
 			return
 		}
 		if err := g.reloadLocked(); err != nil {
-			g.log.Error("trust not reloaded; the anchors and CRLs of before stay in force", slog.Any("error", err))
+			if told != now {
+				told = now
+				g.log.Error("trust not reloaded; the anchors and CRLs of before stay in force, and this is tried again", slog.Any("error", err))
+			}
 			g.cut()
 			return
 		}

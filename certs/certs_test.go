@@ -535,6 +535,35 @@ func TestWatch(t *testing.T) {
 	})
 }
 
+// A revocation behind a reading that failed is not forgotten, also when the files look the same as they did then.
+func TestWatchTriesAgain(t *testing.T) {
+	r := newRegion(t)
+	id, made := r.identity(borne)
+	file := filepath.Join(r.dir, IntermediateCRLFile)
+	synctest.Test(t, func(t *testing.T) {
+		g, err := OpenGroup(gateway.GroupRules{ID: "proef"}, r.config(), r.clock.now, slog.New(slog.DiscardHandler))
+		must(t, err)
+		go g.Watch(t.Context(), 5*time.Second)
+		r.revoke(made.CertFile)
+		revoked, err := os.ReadFile(file)
+		must(t, err)
+		same := func(raw []byte) {
+			must(t, os.WriteFile(file, raw, 0o600))
+			must(t, os.Chtimes(file, t0, t0))
+		}
+		same(bytes.Repeat([]byte("x"), len(revoked)))
+		time.Sleep(12 * time.Second) // of the fake clock
+		synctest.Wait()
+		_, _, err = g.PeerOf(state(id.Chain()))
+		must(t, err)
+		same(revoked)
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		_, _, err = g.PeerOf(state(id.Chain()))
+		wantError(t, err, gateway.Denied, "revoked")
+	})
+}
+
 func copyFile(t *testing.T, from, to string) {
 	t.Helper()
 	raw, err := os.ReadFile(from)

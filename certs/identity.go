@@ -23,7 +23,7 @@ type Identity struct {
 	key               crypto.Signer // what goes with certFile when the key is not in a file; else nil
 
 	mu   sync.Mutex // one reload at a time
-	seen string     // fingerprint at the last attempt; guarded by mu
+	seen string     // fingerprint of the files that are in use; guarded by mu
 
 	pair   atomic.Pointer[Pair]
 	before atomic.Pointer[Pair] // the one that pair replaced
@@ -125,7 +125,7 @@ func (i *Identity) reloadLocked() error {
 	if i.certFile == "" {
 		return nil
 	}
-	i.seen = fingerprint([]string{i.certFile, i.keyFile})
+	seen := fingerprint([]string{i.certFile, i.keyFile}) // taken before reading
 	var pair *Pair
 	var err error
 	if i.key != nil {
@@ -140,19 +140,25 @@ func (i *Identity) reloadLocked() error {
 		return err
 	}
 	i.take(pair)
+	i.seen = seen
 	return nil
 }
 
 // Watch looks at the files every so often and takes over a new certificate. It returns when ctx ends.
 func (i *Identity) Watch(ctx context.Context, every time.Duration, log *slog.Logger) {
+	told := "" // fingerprint of the files that were reported as unreadable: tried at every look, reported once
 	poll(ctx, every, func() {
 		i.mu.Lock()
 		defer i.mu.Unlock()
-		if i.certFile == "" || i.seen == fingerprint([]string{i.certFile, i.keyFile}) {
+		now := fingerprint([]string{i.certFile, i.keyFile})
+		if i.certFile == "" || i.seen == now {
 			return
 		}
 		if err := i.reloadLocked(); err != nil {
-			log.Error("certificate not reloaded; the one of before stays in use", slog.String("file", i.certFile), slog.Any("error", err))
+			if told != now {
+				told = now
+				log.Error("certificate not reloaded; the one of before stays in use, and this is tried again", slog.String("file", i.certFile), slog.Any("error", err))
+			}
 			return
 		}
 		log.Info("certificate reloaded", slog.String("file", i.certFile), slog.Time("notAfter", i.Cert().NotAfter))

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -61,9 +62,10 @@ func TestPolicyChangeWaitsForItsRecord(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		refuses := true
+		var refuses atomic.Bool
+		refuses.Store(true)
 		log := &audit.Memory{Fail: func(audit.Record) error {
-			if refuses {
+			if refuses.Load() {
 				return errors.New("disk full")
 			}
 			return nil
@@ -80,7 +82,7 @@ func TestPolicyChangeWaitsForItsRecord(t *testing.T) {
 		if got := engine.Session().Revision(); got != before {
 			t.Error("a policy that could not be recorded is in force")
 		}
-		refuses = false
+		refuses.Store(false)
 		time.Sleep(2 * watchEvery)
 		synctest.Wait()
 		if got := engine.Session().Revision(); got == before {

@@ -32,8 +32,9 @@ fuzz: ## every fuzz target for FUZZTIME (20s)
 	@$(GO) test -list '^Fuzz' ./... | awk '/^Fuzz/ {f[++n]=$$1} /^ok/ {for (i=1;i<=n;i++) print $$2, f[i]; n=0}' | \
 	while read -r pkg target; do echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$$pkg" || exit 1; done
 
-bench: ## all benchmarks; figures and what they mean stand in docs/performance.md
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+bench: build ## the chains beside bare proxies, and what has a goal (BENCHFLAGS=-short: one minute); docs/performance.md
+	GRENSLOOS_BENCH=$(CURDIR)/bin/bench GRENSLOOS_BENCH_PROGRAM=$(CURDIR)/$(BIN) \
+		$(GO) test -run '^$$' -bench '^BenchmarkMetingen$$' -benchtime 1x -timeout 20m $(BENCHFLAGS) ./cmd/grensloos
 
 ci: ## what the continuous integration runs
 	bash .ci/run

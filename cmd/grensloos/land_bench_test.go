@@ -70,17 +70,9 @@ func tijden(b *testing.B, took []time.Duration) {
 // collection, open files, and connections at the gemeenten.
 func (l *land) gebruik(b *testing.B) {
 	b.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", l.child.cmd.Process.Pid))
-	must(b, err)
-	for line := range strings.Lines(string(status)) {
-		for name, unit := range map[string]string{"VmHWM:": "rss-MiB", "RssFile:": "waarvan-programma-MiB"} {
-			if rest, ok := strings.CutPrefix(line, name); ok {
-				kb, err := strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")))
-				must(b, err)
-				b.ReportMetric(float64(kb)/1024, unit)
-			}
-		}
-	}
+	pid := l.child.cmd.Process.Pid
+	b.ReportMetric(geheugen(b, pid, "VmHWM:"), "rss-MiB")
+	b.ReportMetric(geheugen(b, pid, "RssFile:"), "waarvan-programma-MiB")
 	b.ReportMetric(float64(l.bestanden()), "fds")
 	var before, after runtime.MemStats
 	l.meet("/memstats", &before)

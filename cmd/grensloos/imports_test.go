@@ -43,8 +43,9 @@ var (
 
 		"gateway/audit/journal":  {"gateway", "gateway/audit"},
 		"gateway/audit/kafka":    {"gateway", "gateway/audit"},
-		"gateway/store":          slices.Concat([]string{"gateway"}, rules),
-		"connectors/database":    {"gateway", "connectors", "schemas"},
+		"gateway/postgres":       {"gateway"},
+		"gateway/store":          slices.Concat([]string{"gateway", "gateway/postgres"}, rules),
+		"connectors/database":    {"gateway", "gateway/postgres", "connectors", "schemas"},
 		"connectors/register":    {"gateway", "connectors", "gateway/contactpersoon"},
 		"connectors/conformance": {"gateway", "connectors"},
 
@@ -94,7 +95,7 @@ func TestImportsFollowTheTable(t *testing.T) {
 
 // The layers, so that the table itself cannot be widened against them without this test being changed too.
 func TestTableKeepsTheLayers(t *testing.T) {
-	adapters := []string{"certs/vault", "gateway/audit/journal", "gateway/audit/kafka", "gateway/store", "connectors/database", "connectors/register", "connectors/conformance"}
+	adapters := []string{"certs/vault", "gateway/audit/journal", "gateway/audit/kafka", "gateway/postgres", "gateway/store", "connectors/database", "connectors/register", "connectors/conformance"}
 	servers := []string{"gateway/manager", "gateway/inway", "gateway/outway", "gateway/bevraging", "gateway/beheer", "connectors/clientgegevens"}
 	for _, rule := range rules {
 		for _, other := range slices.Concat(rules, adapters, servers) {

@@ -145,6 +145,9 @@ func (m *Manager) others(c *contract.Content) []gateway.PeerID {
 // sign makes this peer's signature, records the act, and writes signature and deliveries at once.
 func (m *Manager) sign(ctx context.Context, c *contract.Content, t contract.SignatureType, submit bool, act audit.Act) error {
 	now, signer := m.o.Now(), m.o.Signer()
+	if err := m.publish(ctx, signer); err != nil {
+		return err
+	}
 	jws, err := contract.Sign(signer, c.Hash(), t, now)
 	if err != nil {
 		return err

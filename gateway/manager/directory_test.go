@@ -567,16 +567,16 @@ func TestClaimedTwice(t *testing.T) {
 		if got := known(t, b)[uwi].Gemeentecode; (got == "0158") != (i == 0) {
 			t.Errorf("after claim %d uwi has code %q", i+1, got)
 		}
-		b.m.o.Configured = []contract.KnownPeer{{Peer: gateway.Peer{ID: derde}, Gemeentecode: "0158"}}
+		b.m.Contracts.o.Configured = []contract.KnownPeer{{Peer: gateway.Peer{ID: derde}, Gemeentecode: "0158"}}
 		if got := known(t, b)[uwi].Gemeentecode; got != "" {
 			t.Errorf("after claim %d uwi has code %q, which the configuration gives to another", i+1, got)
 		}
-		b.m.o.Configured = nil
+		b.m.Contracts.o.Configured = nil
 	}
 	if got := known(t, b)[derde].Gemeentecode; got != "" {
 		t.Errorf("derde has code %q", got)
 	}
-	b.m.o.Configured = []contract.KnownPeer{{Peer: gateway.Peer{ID: derde}, Gemeentecode: "0158"}}
+	b.m.Contracts.o.Configured = []contract.KnownPeer{{Peer: gateway.Peer{ID: derde}, Gemeentecode: "0158"}}
 	if u, d := known(t, b)[uwi].Gemeentecode, known(t, b)[derde].Gemeentecode; u != "" || d != "0158" {
 		t.Errorf("with the configuration: uwi %q, derde %q", u, d)
 	}

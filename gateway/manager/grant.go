@@ -3,7 +3,10 @@ package manager
 import (
 	"context"
 	"crypto/x509"
+	"log/slog"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/grensloos/grensloos/gateway"
@@ -21,7 +24,7 @@ const (
 
 // snapshot is what the store said about the contracts at one moment. It is never changed.
 type snapshot struct {
-	local   uint64    // value of Manager.changes that it was read after
+	local   uint64    // value of Contracts.changes that it was read after
 	counter int64     // the store's own count of changes
 	checked time.Time // when store and certificates were last asked
 	grants  map[gateway.GrantHash]standing
@@ -55,11 +58,85 @@ type certificate struct {
 	err   error // set if that can't be known
 }
 
+// Following is what Contracts needs. All but Directories and Configured are required.
+type Following struct {
+	Self  gateway.Peer
+	Store reader // gateway/store
+	// VerifyChain checks a signing certificate: certs.Group.VerifyChain.
+	VerifyChain func(chain []*x509.Certificate, at time.Time) (gateway.Peer, error)
+	// Directories are the peers whose list of peers and services the manager keeps in the store.
+	Directories []gateway.PeerID
+	// Configured are the peers that the configuration names, with their addresses. What it says of them wins over what a directory
+	// says.
+	Configured []contract.KnownPeer
+	Now        func() time.Time
+	Log        *slog.Logger
+}
+
+// reader is what is read of the store to know what holds.
+type reader interface {
+	InForce(context.Context, time.Time) ([]contract.Record, error)
+	Changes(context.Context) (int64, error)
+	Directory(context.Context, gateway.PeerID) ([]contract.KnownPeer, []contract.Listing, error)
+	Peers(context.Context, contract.PeerFilter) ([]contract.KnownPeer, error)
+}
+
+// Contracts knows which contracts of a peer hold at this moment, and which peers it knows, from what the store says. It writes nothing
+// and signs nothing, so that any number of processes may have one beside the manager: a revocation bites in each within maxAge of
+// reaching the store. When the store can't be read it answers nothing after maxAge, and again when it can.
+type Contracts struct {
+	o Following
+
+	snap    atomic.Pointer[snapshot]
+	changes atomic.Uint64 // counts changes made by this process
+	writing atomic.Int64  // counts changes of this process that are under way
+	refresh sync.Mutex    // one reader of the store for snap
+}
+
+// NewContracts makes one. The error is of kind Invalid and names what is missing.
+func NewContracts(o Following) (*Contracts, error) {
+	if o.Store == nil || o.VerifyChain == nil || o.Now == nil || o.Log == nil {
+		return nil, gateway.Errorf(gateway.Invalid, "contracts: Store, VerifyChain, Now and Log are required")
+	}
+	if _, err := gateway.ParsePeerID(string(o.Self.ID)); err != nil {
+		return nil, err
+	}
+	o.Directories = slices.DeleteFunc(slices.Clone(o.Directories), func(id gateway.PeerID) bool { return id == o.Self.ID })
+	slices.Sort(o.Directories)
+	return &Contracts{o: o}, nil
+}
+
+// Follow keeps what is remembered fresh until ctx ends, so that a question seldom waits for the store. A Manager that runs does it
+// itself.
+func (k *Contracts) Follow(ctx context.Context) error {
+	tick := time.NewTicker(freshen)
+	defer tick.Stop()
+	away := false
+	for {
+		_, err := k.renew(ctx, freshen)
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // we stop; nothing is wrong
+		}
+		switch {
+		case err != nil && !away:
+			k.o.Log.WarnContext(ctx, "contracts not read; nothing that needs one is answered until they are", slog.Any("error", err))
+		case err == nil && away:
+			k.o.Log.InfoContext(ctx, "contracts are read again")
+		}
+		away = err != nil
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
 // Grant returns a connection grant of a contract to which this peer is a party and that is valid at this moment; else NotFound.
 // Whether the caller has a part in it (Outway, ServicePeer) is for the caller to look at. Unavailable means that nobody can tell
 // now. The grant's maps and slices are shared: do not change them.
-func (m *Manager) Grant(ctx context.Context, hash gateway.GrantHash) (gateway.Grant, error) {
-	snap, err := m.current(ctx)
+func (k *Contracts) Grant(ctx context.Context, hash gateway.GrantHash) (gateway.Grant, error) {
+	snap, err := k.current(ctx)
 	if err != nil {
 		return gateway.Grant{}, err
 	}
@@ -67,7 +144,7 @@ func (m *Manager) Grant(ctx context.Context, hash gateway.GrantHash) (gateway.Gr
 	if !ok {
 		return gateway.Grant{}, errNoGrant
 	}
-	return s.at(m.o.Now())
+	return s.at(k.o.Now())
 }
 
 var errNoGrant = gateway.Errorf(gateway.NotFound, "grant: no valid contract holds it")
@@ -84,15 +161,15 @@ func (s standing) at(now time.Time) (gateway.Grant, error) {
 
 // Grants returns the grants that are valid at this moment under which this peer's outway may ask, and that keep accepts (all if it
 // is nil), sorted by hash.
-func (m *Manager) Grants(ctx context.Context, keep func(gateway.Grant) bool) ([]gateway.Grant, error) {
-	snap, err := m.current(ctx)
+func (k *Contracts) Grants(ctx context.Context, keep func(gateway.Grant) bool) ([]gateway.Grant, error) {
+	snap, err := k.current(ctx)
 	if err != nil {
 		return nil, err
 	}
-	now := m.o.Now()
+	now := k.o.Now()
 	var all []gateway.Grant
 	for _, s := range snap.grants {
-		if s.grant.Outway != m.o.Self.ID || keep != nil && !keep(s.grant) {
+		if s.grant.Outway != k.o.Self.ID || keep != nil && !keep(s.grant) {
 			continue
 		}
 		g, err := s.at(now)
@@ -112,59 +189,59 @@ func (m *Manager) Grants(ctx context.Context, keep func(gateway.Grant) bool) ([]
 	return all, nil
 }
 
-func (m *Manager) current(ctx context.Context) (*snapshot, error) {
-	if snap := m.snap.Load(); m.fresh(snap, maxAge) {
+func (k *Contracts) current(ctx context.Context) (*snapshot, error) {
+	if snap := k.snap.Load(); k.fresh(snap, maxAge) {
 		return snap, nil
 	}
-	return m.renew(ctx, maxAge)
+	return k.renew(ctx, maxAge)
 }
 
-func (m *Manager) fresh(snap *snapshot, age time.Duration) bool {
-	if snap == nil || snap.local != m.changes.Load() || m.writing.Load() > 0 {
+func (k *Contracts) fresh(snap *snapshot, age time.Duration) bool {
+	if snap == nil || snap.local != k.changes.Load() || k.writing.Load() > 0 {
 		return false
 	}
-	passed := m.o.Now().Sub(snap.checked)
+	passed := k.o.Now().Sub(snap.checked)
 	return passed >= 0 && passed < age
 }
 
 // renew asks store and certificates again unless somebody else just did.
-func (m *Manager) renew(ctx context.Context, age time.Duration) (*snapshot, error) {
-	m.refresh.Lock()
-	defer m.refresh.Unlock()
-	old := m.snap.Load()
-	if m.fresh(old, age) {
+func (k *Contracts) renew(ctx context.Context, age time.Duration) (*snapshot, error) {
+	k.refresh.Lock()
+	defer k.refresh.Unlock()
+	old := k.snap.Load()
+	if k.fresh(old, age) {
 		return old, nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout)
 	defer cancel()
-	local, now := m.changes.Load(), m.o.Now() // before reading: a change meanwhile makes the result stale, not wrong
-	counter, err := m.o.Store.Changes(ctx)
+	local, now := k.changes.Load(), k.o.Now() // before reading: a change meanwhile makes the result stale, not wrong
+	counter, err := k.o.Store.Changes(ctx)
 	if err != nil {
 		return nil, gateway.Wrap(gateway.Unavailable, err, "contracts can't be read")
 	}
-	if old == nil || counter != old.counter || local != old.local || !m.sameCertificates(old, now) {
-		if old, err = m.read(ctx, old, now); err != nil {
+	if old == nil || counter != old.counter || local != old.local || !k.sameCertificates(old, now) {
+		if old, err = k.read(ctx, old, now); err != nil {
 			return nil, gateway.Wrap(gateway.Unavailable, err, "contracts can't be read")
 		}
 	}
 	snap := *old
 	snap.local, snap.counter, snap.checked = local, counter, now
-	m.snap.Store(&snap)
+	k.snap.Store(&snap)
 	return &snap, nil
 }
 
 // sameCertificates reports whether every signing certificate is still worth what it was.
-func (m *Manager) sameCertificates(snap *snapshot, now time.Time) bool {
+func (k *Contracts) sameCertificates(snap *snapshot, now time.Time) bool {
 	for _, c := range snap.certs {
-		if fresh := m.weigh(c.chain, now); fresh.peer != c.peer || (fresh.err == nil) != (c.err == nil) {
+		if fresh := k.weigh(c.chain, now); fresh.peer != c.peer || (fresh.err == nil) != (c.err == nil) {
 			return false
 		}
 	}
 	return true
 }
 
-func (m *Manager) weigh(chain []*x509.Certificate, now time.Time) certificate {
-	peer, err := m.o.VerifyChain(chain, now)
+func (k *Contracts) weigh(chain []*x509.Certificate, now time.Time) certificate {
+	peer, err := k.o.VerifyChain(chain, now)
 	switch {
 	case err == nil:
 		return certificate{chain: chain, peer: peer.ID, name: peer.Name}
@@ -174,8 +251,8 @@ func (m *Manager) weigh(chain []*x509.Certificate, now time.Time) certificate {
 	return certificate{chain: chain}
 }
 
-func (m *Manager) read(ctx context.Context, old *snapshot, now time.Time) (*snapshot, error) {
-	recs, err := m.o.Store.InForce(ctx, now)
+func (k *Contracts) read(ctx context.Context, old *snapshot, now time.Time) (*snapshot, error) {
+	recs, err := k.o.Store.InForce(ctx, now)
 	if err != nil {
 		return nil, err
 	}
@@ -189,18 +266,18 @@ func (m *Manager) read(ctx context.Context, old *snapshot, now time.Time) (*snap
 			c = old.parsed[rec.Hash]
 		}
 		if c == nil {
-			if c, err = m.parse(rec); err != nil {
+			if c, err = k.parse(rec); err != nil {
 				return nil, err
 			}
 		}
 		snap.parsed[rec.Hash] = c
-		snap.add(m, c, rec, now)
+		snap.add(k, c, rec, now)
 	}
 	return snap, nil
 }
 
 // parse reads stored content again; a hash that differs means that the database was tampered with, or broke.
-func (m *Manager) parse(rec contract.Record) (*contract.Content, error) {
+func (k *Contracts) parse(rec contract.Record) (*contract.Content, error) {
 	c, err := contract.ParseContent(rec.Raw)
 	if err != nil {
 		return nil, gateway.Wrap(gateway.Internal, err, "contract "+string(rec.Hash)+" in the store")
@@ -211,7 +288,7 @@ func (m *Manager) parse(rec contract.Record) (*contract.Content, error) {
 	return c, nil
 }
 
-func (s *snapshot) add(m *Manager, c *contract.Content, rec contract.Record, now time.Time) {
+func (s *snapshot) add(k *Contracts, c *contract.Content, rec contract.Record, now time.Time) {
 	st := standing{until: c.NotAfter()}
 	var counting []contract.Signature
 	for _, sig := range rec.Signed {
@@ -221,7 +298,7 @@ func (s *snapshot) add(m *Manager, c *contract.Content, rec contract.Record, now
 		}
 		cert, seen := s.certs[sig.X5T]
 		if !seen {
-			cert = m.weigh(sig.Chain, now)
+			cert = k.weigh(sig.Chain, now)
 			s.certs[sig.X5T] = cert
 		}
 		switch {

@@ -10,7 +10,7 @@ import (
 // BenchmarkGrant is what inway and outway pay per request: a look in memory.
 func BenchmarkGrant(b *testing.B) {
 	now := time.Now()
-	m := &Manager{o: Options{Now: func() time.Time { return now }}}
+	m := &Contracts{o: Following{Now: func() time.Time { return now }}}
 	grants := map[gateway.GrantHash]standing{}
 	for i := range 1000 {
 		hash := gateway.GrantHash("$1$3$" + string(rune('a'+i%26)) + time.Duration(i).String())

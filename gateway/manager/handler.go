@@ -323,13 +323,29 @@ const maxKeys = 100
 
 func (m *Manager) ownChains(ctx context.Context) ([][]*x509.Certificate, error) {
 	chains := [][]*x509.Certificate{chainOf(m.o.Signer())}
+	seen := map[string]bool{jose.Thumbprint(chains[0][0]): true}
+	add := func(chain []*x509.Certificate) {
+		if x5t := jose.Thumbprint(chain[0]); !seen[x5t] && len(chains) < maxKeys {
+			seen[x5t] = true
+			chains = append(chains, chain)
+		}
+	}
+	if m.o.Certificates != nil {
+		others, err := m.o.Certificates.Certificates(ctx, m.o.Now())
+		if err != nil {
+			return nil, err
+		}
+		for _, chain := range others {
+			add(chain)
+		}
+	}
 	snap, err := m.current(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for x5t, cert := range snap.certs {
-		if cert.peer == m.o.Self.ID && x5t != jose.Thumbprint(chains[0][0]) && len(chains) < maxKeys {
-			chains = append(chains, cert.chain)
+	for _, cert := range snap.certs {
+		if cert.peer == m.o.Self.ID {
+			add(cert.chain)
 		}
 	}
 	return chains, nil

@@ -79,6 +79,9 @@ type Options struct {
 	// RenewBefore is how long before its end a contract that this peer needs is proposed anew. Zero: never.
 	RenewBefore time.Duration
 
+	// Certificates keeps those that the processes of this peer sign with, so that each knows the others'. Nil: this is the only one.
+	Certificates certificates
+
 	// Services that this peer offers, with the address of the inway that does (https://host:port). Empty: none.
 	Services map[gateway.ServiceName]string
 	// TokenTTL is how long a token lives, at most MaxTokenTTL. Zero: DefaultTokenTTL.
@@ -132,12 +135,8 @@ type peerStore interface {
 
 // Manager is the manager of one peer. Its methods may be called from many goroutines.
 type Manager struct {
+	*Contracts
 	o Options
-
-	snap    atomic.Pointer[snapshot]
-	changes atomic.Uint64 // counts changes made by this process
-	writing atomic.Int64  // counts changes of this process that are under way
-	refresh sync.Mutex    // one reader of the store for snap
 
 	wake chan struct{} // tells Run that a delivery is due
 	look chan struct{} // tells Run that a contract, or who we know, changed
@@ -149,6 +148,8 @@ type Manager struct {
 	resigned string    // thumbprint of the certificate under which everything stands; used by Run alone
 	looked   int64     // changes of the store when publications were last looked at; used by Run alone
 	renewed  time.Time // when contracts that end soon were last looked at; used by Run alone
+
+	published atomic.Value // thumbprint of our certificate that Certificates has; a string
 
 	known   sync.Mutex
 	written map[gateway.PeerID]contract.KnownPeer // what was last written of a peer; guarded by known
@@ -167,9 +168,6 @@ func New(o Options) (*Manager, error) {
 	case o.RetryStart < 0 || o.RetryStart > MaxRetry:
 		return nil, gateway.Errorf(gateway.Invalid, "manager.retryStart: give at most %v", MaxRetry)
 	}
-	if _, err := gateway.ParsePeerID(string(o.Self.ID)); err != nil {
-		return nil, err
-	}
 	if err := checkAddress(o.Address, o.Rules.Group); err != nil {
 		return nil, gateway.Wrap(gateway.Invalid, err, "manager.address")
 	}
@@ -187,8 +185,20 @@ func New(o Options) (*Manager, error) {
 	if o.DirectoryEvery == 0 {
 		o.DirectoryEvery = DefaultDirectoryEvery
 	}
+	following := Following{
+		Self: o.Self, Store: o.Store, VerifyChain: o.VerifyChain, Directories: o.Directories, Configured: slices.Clone(o.Configured), Now: o.Now, Log: o.Log,
+	}
+	for i, p := range following.Configured {
+		if p.Address == "" {
+			following.Configured[i].Address = o.Peers.Addresses[p.ID]
+		}
+	}
+	contracts, err := NewContracts(following)
+	if err != nil {
+		return nil, err
+	}
 	m := &Manager{
-		o: o, wake: make(chan struct{}, 1), look: make(chan struct{}, 1), written: map[gateway.PeerID]contract.KnownPeer{},
+		Contracts: contracts, o: o, wake: make(chan struct{}, 1), look: make(chan struct{}, 1), written: map[gateway.PeerID]contract.KnownPeer{},
 		follows: map[gateway.PeerID]*follow{},
 	}
 	for _, id := range o.Directories {

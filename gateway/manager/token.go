@@ -92,6 +92,9 @@ func (m *Manager) issue(r *http.Request, from caller, hash gateway.GrantHash) (t
 		return "", invalidGrant, gateway.Errorf(gateway.Invalid, "scope: no inway of this peer offers the service of this grant now")
 	}
 	signer, now := m.o.Signer(), m.o.Now()
+	if err := m.publish(r.Context(), signer); err != nil {
+		return "", "", err
+	}
 	claims := accesstoken.For(g, accesstoken.Terms{
 		Group: m.o.Rules.Group.ID, Audience: inway, Cnf: jose.Thumbprint(from.chain[0]), Now: now, TTL: m.o.TokenTTL,
 	})

@@ -50,6 +50,7 @@ type Group struct {
 	cfg   Config
 	now   func() time.Time
 	log   *slog.Logger
+	who   func(*x509.Certificate) (gateway.Peer, error) // nil: gateway.PeerFrom
 
 	trust atomic.Pointer[trust]
 
@@ -92,6 +93,9 @@ func (g *Group) reloadLocked() error {
 	fresh, err := loadTrust(g.rules.ID, g.cfg)
 	if err != nil {
 		return err
+	}
+	if g.who != nil {
+		fresh.who = g.who
 	}
 	for _, kept := range fresh.keepNewer(old) {
 		g.log.Warn("CRL file is older than the list already read; keeping the newer one", slog.String("file", kept.file), slog.String("number", kept.number.String()))

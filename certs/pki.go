@@ -72,6 +72,7 @@ type Request struct {
 	KeyType  KeyType        // default ECDSAP256
 	ReuseKey bool           // renew with the key that is in Out: contracts that name its thumbprint stay good
 	Internal bool           // must be what the PKI was made for
+	Roles    []Role         // of an internal certificate: the roles of peer OIN that its process runs
 	Force    bool           // overwrite cert.pem and key.pem in Out
 	Now      time.Time      // moment of issue; default now
 }
@@ -233,10 +234,10 @@ func (r Request) template(now time.Time) (*x509.Certificate, error) {
 		t.Subject.Organization = []string{r.Name}
 	}
 	if r.Internal {
-		if r.OIN != "" {
-			return nil, gateway.Errorf(gateway.Invalid, "oin: a certificate of the own network names no peer; leave it out")
-		}
-		return t, nil
+		return r.internal(t)
+	}
+	if len(r.Roles) > 0 {
+		return nil, gateway.Errorf(gateway.Invalid, "rol: only a certificate of the own network names roles")
 	}
 	if _, err := gateway.ParsePeerID(string(r.OIN)); err != nil {
 		return nil, gateway.Wrap(gateway.Invalid, err, "oin")
@@ -250,8 +251,32 @@ func (r Request) template(now time.Time) (*x509.Certificate, error) {
 	return t, nil
 }
 
+// internal is a certificate of the own network: of hosts, or of the roles of one peer, which also call each other.
+func (r Request) internal(t *x509.Certificate) (*x509.Certificate, error) {
+	switch {
+	case len(r.Roles) == 0 && r.OIN != "":
+		return nil, gateway.Errorf(gateway.Invalid, "oin: a certificate of the own network names no peer, unless it names roles; leave it out")
+	case len(r.Roles) == 0:
+		return t, nil
+	}
+	if _, err := gateway.ParsePeerID(string(r.OIN)); err != nil {
+		return nil, gateway.Wrap(gateway.Invalid, err, "oin")
+	}
+	for _, role := range r.Roles {
+		uri, err := role.uri(r.OIN)
+		if err != nil {
+			return nil, err
+		}
+		t.URIs = append(t.URIs, uri)
+	}
+	t.ExtKeyUsage = append(t.ExtKeyUsage, x509.ExtKeyUsageClientAuth)
+	return t, nil
+}
+
 func (r Request) folder() string {
 	switch {
+	case len(r.Roles) > 0:
+		return string(r.Roles[0])
 	case r.OIN != "":
 		return string(r.OIN)
 	case len(r.Hosts) > 0:

@@ -45,7 +45,11 @@ func (t *Transport) To(peer gateway.PeerID) http.RoundTripper {
 	defer t.mu.Unlock()
 	p := t.peers[peer]
 	if p == nil {
-		p = &peerTransport{group: t.group, id: t.id, peer: peer}
+		p = &peerTransport{
+			group: t.group, id: t.id, most: maxPerPeer,
+			allowed: func(port int) bool { return t.group.rules.AllowsPort(port) },
+			config:  func() *tls.Config { return t.group.ClientTLS(t.id, peer) },
+		}
 		t.peers[peer] = p
 	}
 	return p
@@ -63,11 +67,13 @@ func (t *Transport) CloseIdleConnections() {
 	}
 }
 
-// peerTransport keeps the connections to one peer that were made with one certificate.
+// peerTransport keeps the connections to one peer, or to one role of our own, that were made with one certificate.
 type peerTransport struct {
-	group *Group
-	id    *Identity
-	peer  gateway.PeerID
+	group   *Group
+	id      *Identity
+	most    int // connections to one address
+	allowed func(port int) bool
+	config  func() *tls.Config // of one connection, without a server name
 
 	mu   sync.Mutex
 	leaf *x509.Certificate // guarded by mu
@@ -103,8 +109,8 @@ func (p *peerTransport) current() *http.Transport {
 				return p.dial(ctx, network, addr, pair)
 			},
 			DialContext:            noPlain,
-			MaxConnsPerHost:        maxPerPeer,
-			MaxIdleConnsPerHost:    maxPerPeer,
+			MaxConnsPerHost:        p.most,
+			MaxIdleConnsPerHost:    p.most,
 			IdleConnTimeout:        idleTimeout,
 			MaxResponseHeaderBytes: maxHeaderAnswer,
 			DisableCompression:     true, // what passes is passed on as it is
@@ -122,7 +128,7 @@ func (p *peerTransport) dial(ctx context.Context, network, addr string, pair *Pa
 	if err != nil {
 		return nil, gateway.Wrap(gateway.Invalid, err, "address of a peer")
 	}
-	if port, err := strconv.Atoi(portText); err != nil || !p.group.rules.AllowsPort(port) {
+	if port, err := strconv.Atoi(portText); err != nil || !p.allowed(port) {
 		return nil, gateway.Errorf(gateway.Denied, "address of a peer: group %s does not allow port %s", p.group.rules.ID, portText)
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
@@ -132,7 +138,7 @@ func (p *peerTransport) dial(ctx context.Context, network, addr string, pair *Pa
 	if err != nil {
 		return nil, gateway.Wrap(gateway.Unavailable, err, "peer not reached")
 	}
-	cfg := p.group.ClientTLS(p.id, p.peer)
+	cfg := p.config()
 	cfg.ServerName = host
 	cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return pair.tls, nil }
 	watched := &watchedConn{Conn: raw}

@@ -32,6 +32,7 @@ const (
 // trust is what was read from the files at one moment. Apart from the memory of verdicts it never changes.
 type trust struct {
 	group    gateway.GroupID
+	who      func(*x509.Certificate) (gateway.Peer, error) // whose a leaf certificate is
 	roots    *x509.CertPool
 	crls     map[string][]*crl // by raw issuer name, newest number first
 	optional bool              // certificates of an issuer without any CRL pass
@@ -69,7 +70,7 @@ type crl struct {
 }
 
 func loadTrust(group gateway.GroupID, cfg Config) (*trust, error) {
-	t := &trust{group: group, roots: x509.NewCertPool(), crls: map[string][]*crl{}, optional: cfg.CRLsNietVerplicht}
+	t := &trust{group: group, who: gateway.PeerFrom, roots: x509.NewCertPool(), crls: map[string][]*crl{}, optional: cfg.CRLsNietVerplicht}
 	if len(cfg.Ankers) == 0 {
 		return nil, gateway.Errorf(gateway.Invalid, "ankers: none given; name the PEM file with the root certificate of group %s", group)
 	}
@@ -202,7 +203,7 @@ func (t *trust) judge(chain []*x509.Certificate, at, now time.Time, use x509.Ext
 	if err := fitLeaf(leaf); err != nil {
 		return nil, err
 	}
-	peer, err := gateway.PeerFrom(leaf)
+	peer, err := t.who(leaf)
 	if err != nil {
 		return nil, gateway.Wrap(gateway.Denied, err, "certificate identity")
 	}

@@ -56,6 +56,9 @@ type Certificaat struct {
 	Mount string `yaml:"pki"`
 	// Namen are the DNS names and IP addresses in it. Default of groep: the hosts of manager.adres and inway.adres.
 	Namen []string `yaml:"namen"`
+	// URIs are URIs in it beside those: the roles of the process that asks for it (certs.Role.URI). The role in PKI allows them in
+	// allowed_uri_sans.
+	URIs []string `yaml:"-"`
 }
 
 // Enabled tells whether Vault is used at all.

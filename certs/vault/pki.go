@@ -12,6 +12,8 @@ import (
 	"encoding/pem"
 	"log/slog"
 	"net"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/grensloos/grensloos/certs"
@@ -128,6 +130,16 @@ func (c *Client) issue(ctx context.Context, order Certificaat, s Subject, key cr
 		}
 	}
 	data["alt_names"], data["ip_sans"] = trimComma(dns), trimComma(ips)
+	for _, text := range order.URIs {
+		uri, err := url.Parse(text)
+		if err != nil {
+			return nil, gateway.Wrap(gateway.Invalid, err, "URI of a certificate")
+		}
+		template.URIs = append(template.URIs, uri)
+	}
+	if len(order.URIs) > 0 {
+		data["uri_sans"] = strings.Join(order.URIs, ",")
+	}
 	if len(template.DNSNames) > 0 {
 		template.Subject.CommonName = template.DNSNames[0]
 		data["common_name"] = template.DNSNames[0]

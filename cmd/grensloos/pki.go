@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,7 +30,11 @@ In production a group trusts PKIoverheid (or Vault) and none of this is used. Th
 A peer also has a small CA of its own, for TLS on its own network:
 
   grensloos pki init  --dir intern --intern --name "Gemeente Borne"
-  grensloos pki issue --dir intern --intern --host localhost --ip 127.0.0.1`,
+  grensloos pki issue --dir intern --intern --host localhost --ip 127.0.0.1
+
+When the roles of a peer run apart, each process has a certificate of that CA that names its role (docs/roles.md):
+
+  grensloos pki issue --dir intern --intern --rol inway --oin 00000099000000147000 --host inway.borne.intern --out rollen/inway`,
 		Args: cobra.NoArgs,
 	}
 	var dir string
@@ -75,6 +80,7 @@ func pkiIssue(dir *string) *cobra.Command {
 	var r certs.Request
 	var oin, key string
 	var ips []net.IP
+	var roles []string
 	cmd := &cobra.Command{
 		Use:   "issue",
 		Short: "Issue a certificate to a peer, or with --intern to a host of the own network",
@@ -88,6 +94,12 @@ To renew, give the same --out with --reuse-key: contracts that name the key of t
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r.OIN, r.KeyType, r.IPs = gateway.PeerID(oin), certs.KeyType(key), ips
+			for _, role := range roles {
+				if !slices.Contains(serveRoles(), certs.Role(role)) {
+					return usage("--rol %q: give one of %s", role, joinRoles(serveRoles()))
+				}
+				r.Roles = append(r.Roles, certs.Role(role))
+			}
 			made, err := certs.Issue(*dir, r)
 			if err != nil {
 				return err
@@ -106,7 +118,8 @@ To renew, give the same --out with --reuse-key: contracts that name the key of t
 	flags.IntVar(&r.Days, "days", certs.DefaultLeafDays, "how long the certificate is valid")
 	flags.StringVar(&key, "key", string(certs.ECDSAP256), "kind of key: ecdsa-p256 or rsa-3072")
 	flags.BoolVar(&r.ReuseKey, "reuse-key", false, "renew: certify the key.pem that is in --out")
-	flags.BoolVar(&r.Internal, "intern", false, "a certificate for a peer's own network, without OIN")
+	flags.BoolVar(&r.Internal, "intern", false, "a certificate for a peer's own network, without OIN unless it names roles")
+	flags.StringSliceVar(&roles, "rol", nil, "with --intern and --oin: the role that the holder runs, such as inway; may be repeated")
 	flags.BoolVar(&r.Force, "force", false, "overwrite cert.pem and key.pem")
 	return cmd
 }

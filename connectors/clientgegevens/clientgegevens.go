@@ -92,7 +92,7 @@ type consents interface {
 	Toestemmingen(ctx context.Context, betrokkene []gateway.Pseudonym, doel gateway.Doel) ([]toestemming.Toestemming, error)
 }
 
-// Handler is the service. All fields but Terugmeldingen, Records, DemoBSN, Timeout and Fault must be set.
+// Handler is the service. All fields but Sign, Terugmeldingen, Records, DemoBSN, Timeout and Fault must be set.
 type Handler struct {
 	Self          gateway.Peer
 	Tokens        tokenVerifier
@@ -101,7 +101,7 @@ type Handler struct {
 	Policy        *policies.Engine
 	Toestemmingen consents // read only when the purpose demands consent
 	Audit         audit.Log
-	Sign          func() *jose.Signer // the key of our group certificate of now: signs the kwitantie
+	Sign          func() *jose.Signer // the key of our group certificate of now: signs the kwitantie; nil: the inway signs what is drafted here
 	Pseudonyms    gateway.PseudonymKeys
 	Bron          connectors.Source
 	// Terugmeldingen keeps what askers report as doubtful; nil: this service takes no reports. Records says what was disclosed.

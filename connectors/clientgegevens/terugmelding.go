@@ -73,7 +73,7 @@ func (h *Handler) antwoordMelding(w http.ResponseWriter, r *http.Request, p *ver
 	var receipt string
 	if err == nil {
 		// No field left: the kwitantie says that there was an answer.
-		receipt, err = verklaring.SignKwitantie(h.Sign(), verklaring.Kwitantie{
+		receipt, err = h.teken(verklaring.Kwitantie{
 			Issuer: h.Self.ID, Audience: p.afnemer, Transactie: p.transactie, GrantHash: p.grant.Hash, Doel: p.grant.Properties.Doel, Besluit: true,
 			IssuedAt: h.Now(),
 		})

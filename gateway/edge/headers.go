@@ -29,6 +29,7 @@ const ErrMethodUnsupported = "ERROR_CODE_METHOD_UNSUPPORTED"
 var single = []string{
 	"Authorization", "Proxy-Authorization", "Content-Type", "Content-Length", "Connection", "Upgrade", "Traceparent",
 	HeaderAuthorization, HeaderTransaction, HeaderGrantHash, HeaderVerklaring, HeaderZaak, HeaderZaaktype, HeaderGrond, HeaderErrorCode,
+	HeaderToelating, HeaderClientCert,
 }
 
 // CheckLocal checks the headers of a client on the own network: of ours it may set Fsc-Grant-Hash, Grensloos-Zaak,

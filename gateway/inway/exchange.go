@@ -87,6 +87,7 @@ func (x *exchange) receive() error {
 		x.peer = gateway.Peer{}
 		return &gateway.Error{Kind: gateway.Denied, Code: CodePeer, Message: "client certificate: not of a peer of this group, revoked, or not to be checked now", Cause: err}
 	}
+	edge.StripForwarded(x.r.Header)
 	if err := edge.CheckHop(x.r); err != nil {
 		return err
 	}
@@ -164,6 +165,11 @@ func (x *exchange) reserve() error {
 	fresh, err := x.seen.reserve(id, x.now())
 	if err != nil {
 		return err
+	}
+	if fresh && x.Shared != nil {
+		if fresh, err = x.Shared.Claim(x.r.Context(), id); err != nil {
+			return err
+		}
 	}
 	if !fresh {
 		return gateway.WithCode(gateway.Invalid, CodeInvalidID, "%s: was used before; mint one for each request", edge.HeaderTransaction)
@@ -271,6 +277,9 @@ func (x *exchange) rewrite(p *httputil.ProxyRequest) {
 	}
 	out.Host = base.Host
 	out.Header.Del("Expect")
+	if x.service.Own {
+		edge.Toelating{Transactie: x.id, Grant: x.grant.Hash, Client: x.cert}.Set(out.Header)
+	}
 }
 
 // unsigned refuses in the place of an answer that has no kwitantie.

@@ -11,7 +11,7 @@
 // verklaring, as plain FSC has it, and every other check stands. The path is passed on unaltered, Fsc-Authorization too.
 //
 // Invariants a reviewer must keep: the service is not called before the transactie and the decision are durable; a refusal leaves
-// only after its afloop is; no answer under a purpose-bound grant goes out without a kwitantie that this peer signed; one transaction id is served once, whoever sends it, also across a restart (Restore); what the policy
+// only after its afloop is; no answer under a purpose-bound grant goes out without a kwitantie that this peer signed; one transaction id is served once, whoever sends it, also across a restart (Restore) and by which inway of the peer (Shared); what the policy
 // denies says no more than its public code.
 package inway
 
@@ -53,12 +53,21 @@ type grants interface {
 	Grant(ctx context.Context, hash gateway.GrantHash) (gateway.Grant, error)
 }
 
+// claims is what the inways of one peer share, so that a transaction id that one of them took is taken at all.
+type claims interface {
+	// Claim takes an id for one request; false if it was taken before. The error is of kind Unavailable.
+	Claim(ctx context.Context, id gateway.TransactionID) (bool, error)
+}
+
 // Service is what a name stands for: a handler in this process, or a URL on our own network. Exactly one of the two.
 type Service struct {
 	Handler     http.Handler
 	URL         *url.URL          // its path, if any, stands before that of the request
 	Transport   http.RoundTripper // for URL; default one without a proxy that trusts the system's roots
 	Doelbinding *bool             // default true
+	// Own says that URL is a service of this peer's own in another process, such as clientgegevens: Transport reaches nobody else.
+	// It is told what was admitted (edge.Toelating), and drafts the kwitantie that the inway signs.
+	Own bool
 }
 
 func (s Service) bound() bool { return s.Doelbinding == nil || *s.Doelbinding }
@@ -74,6 +83,7 @@ type Handler struct {
 	Audit    audit.Log
 	Sign     func() *jose.Signer // the key of our group certificate of now: signs the kwitantie of a service that doesn't itself
 	Services map[gateway.ServiceName]Service
+	Shared   claims           // nil: this is the only inway of the peer
 	MaxBody  int64            // of a purpose-bound request; default DefaultMaxBody
 	Timeout  time.Duration    // of a whole exchange; default DefaultTimeout
 	Now      func() time.Time // default time.Now
@@ -149,7 +159,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.run()
 }
 
-// Admitted tells the service whether a request passed this inway and is being served now, under this transaction and grant. It
+// Admitted tells the service in this process whether a request passed this inway and is being served now, under this transaction and grant. It
 // says so once: a second request that claims the same is not the one that passed.
 func (h *Handler) Admitted(id gateway.TransactionID, gth gateway.GrantHash) bool {
 	return id != "" && gth != "" && h.active.take(id, gth)

@@ -9,7 +9,7 @@ import (
 )
 
 // receipt sees to it that an answer under a purpose-bound grant goes out with a kwitantie, and no other answer with one. A service in
-// this process signs its own, which passes unaltered; for any other the inway signs that there was an answer, and nothing of what:
+// this process signs its own, which passes unaltered; for one of our own in another process the inway signs what that drafts; for any other the inway signs that there was an answer, and nothing of what:
 // what a service behind a URL sets itself is not the peer's word.
 func (x *exchange) receipt(status int, h http.Header, trusted bool) error {
 	if !x.grant.IsDoelgebonden() || status < 200 || status > 299 {
@@ -19,10 +19,18 @@ func (x *exchange) receipt(status int, h http.Header, trusted bool) error {
 	if trusted && len(h[edge.HeaderKwitantie]) > 0 {
 		return nil
 	}
-	compact, err := verklaring.SignKwitantie(x.Sign(), verklaring.Kwitantie{
+	k := verklaring.Kwitantie{
 		Issuer: x.Self.ID, Audience: x.peer.ID, Transactie: x.id, GrantHash: x.grant.Hash, Doel: x.grant.Properties.Doel, Besluit: true,
 		IssuedAt: x.now(),
-	})
+	}
+	var err error
+	if drafts := h[edge.HeaderKwitantie]; x.service.Own && len(drafts) > 0 {
+		err = k.Complete(drafts)
+	}
+	compact := ""
+	if err == nil {
+		compact, err = verklaring.SignKwitantie(x.Sign(), k)
+	}
 	if err != nil {
 		return &gateway.Error{Kind: gateway.Internal, Code: CodeKwitantie, Message: "kwitantie: can't be signed now", Cause: err}
 	}

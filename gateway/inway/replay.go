@@ -99,6 +99,32 @@ func (h *Handler) Restore(scan func(since time.Time, each func(audit.Record) err
 	})
 }
 
+// Admissions is for a service of the peer in another process than the inway: it remembers what an inway said that it admitted, so that
+// each counts once. The zero value is ready.
+type Admissions struct {
+	seen   replays
+	active actives
+}
+
+// Admit takes what an inway said, until done is called. The error is of kind Invalid for an id that is not timely or that was there
+// before.
+func (a *Admissions) Admit(id gateway.TransactionID, gth gateway.GrantHash, now time.Time) (done func(), err error) {
+	fresh, err := a.seen.reserve(id, now)
+	if err != nil {
+		return nil, err
+	}
+	if !fresh {
+		return nil, gateway.WithCode(gateway.Invalid, CodeInvalidID, "transaction id: was admitted before")
+	}
+	a.active.put(id, gth)
+	return func() { a.active.drop(id) }, nil
+}
+
+// Admitted tells the service, once, whether a request was admitted and is being served now: as Handler.Admitted.
+func (a *Admissions) Admitted(id gateway.TransactionID, gth gateway.GrantHash) bool {
+	return id != "" && gth != "" && a.active.take(id, gth)
+}
+
 // actives are the requests that are being served and were not claimed yet. The zero value is ready.
 type actives struct {
 	mu sync.Mutex // guards m

@@ -71,6 +71,7 @@ func (x *exchange) run() {
 
 // receive checks the form of the request and who calls.
 func (x *exchange) receive() error {
+	edge.StripForwarded(x.r.Header)
 	if err := edge.CheckLocal(x.r); err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/grensloos/grensloos/schemas"
 )
 
-// revision is everything that one request decides by. Except for the cache it does not change.
+// revision is everything that one request decides by. Except for what is kept of decisions and grants it does not change.
 type revision struct {
 	id        string
 	catalogue *Catalogue
@@ -26,8 +26,9 @@ type revision struct {
 	unknown   *doelTerms
 	inactive  *doelTerms
 	contract  rego.PreparedEvalQuery // once per grant
-	besluit   rego.PreparedEvalQuery // per question
+	query     rego.PreparedEvalQuery // rule besluit: per question, or kept
 	lokaal    *lokaal                // nil: no local policy
+	kept      besluiten
 
 	mu     sync.RWMutex // guards grants
 	grants map[gateway.GrantHash]*grantTerms
@@ -122,7 +123,7 @@ func (r *revision) prepare(ctx context.Context, files []file) error {
 	if err != nil {
 		return err
 	}
-	for name, query := range map[string]*rego.PreparedEvalQuery{"contract": &r.contract, "besluit": &r.besluit} {
+	for name, query := range map[string]*rego.PreparedEvalQuery{"contract": &r.contract, "besluit": &r.query} {
 		if len(compiler.GetRulesExact(ast.MustParseRef(federatiePackage+"."+name))) == 0 {
 			return gateway.Errorf(gateway.Invalid, "federation policy: package grensloos.federatie has no rule %s", name)
 		}
@@ -173,9 +174,12 @@ func (r *revision) grant(ctx context.Context, g gateway.Grant, at time.Time) (*g
 	return t, nil
 }
 
+// fout is the rule of a decision that could not be made.
+const fout = "federatie/fout"
+
 // decide evaluates the federation's policy, and if that allows, subtracts what the local policy denies or withholds.
 func (r *revision) decide(ctx context.Context, in Input) (gateway.Decision, error) {
-	denied := gateway.Decision{Revision: r.id, Rule: "federatie/fout"}
+	denied := gateway.Decision{Revision: r.id, Rule: fout}
 	switch {
 	case in.Stap != Uitgaand && in.Stap != Inkomend && in.Stap != Verstrekking:
 		return denied, gateway.Errorf(gateway.Internal, "policies: stap %.20q: give uitgaand, inkomend or verstrekking", string(in.Stap))
@@ -191,17 +195,12 @@ func (r *revision) decide(ctx context.Context, in Input) (gateway.Decision, erro
 	if err != nil {
 		return denied, err
 	}
-	value := in.value(g)
-	results, err := r.besluit.Eval(unhurried, rego.EvalParsedInput(value))
+	d, err := r.federatie(unhurried, in, g)
 	if err != nil {
-		return denied, gateway.Wrap(gateway.Internal, err, "policies: federation policy")
-	}
-	d, ok := r.read(results)
-	if !ok {
-		return denied, gateway.Errorf(gateway.Internal, "policies: the federation policy gave no decision")
+		return d, err
 	}
 	if d.Allow && r.lokaal != nil {
-		return r.lokaal.narrow(ctx, value, d)
+		return r.lokaal.narrow(ctx, in.value(g), d)
 	}
 	return d, nil
 }

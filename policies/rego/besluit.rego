@@ -12,6 +12,8 @@
 #   context   {stap: "uitgaand" | "inkomend" | "verstrekking", tijd, doel, richting, namensCollege, zaak, zaaktype, aantal,
 #             toestemming, toestemmingVelden: verzameling}
 #   grant, doel   zie contract.rego
+# Bij uitgaand en inkomend ziet dit beleid van subject.id en context.tijd niets en van context.zaak alleen of er een is: zo'n besluit
+# hangt van geen persoon af en wordt bewaard (bewaard.go). Eigen beleid ziet ze wel.
 #   contract      wat de regel contract daarover zegt
 #
 # De vorm is gekozen op snelheid: de toestemmende weg is een rij voorwaarden, de keten van redenen loopt alleen na een weigering.

@@ -181,7 +181,17 @@ func sorted[T ~string](list []T) []T {
 
 // Catalogue is the set of purposes. It does not change after loading.
 type Catalogue struct {
-	entries map[gateway.Doel][]Entry // by geldigVan
+	entries map[gateway.Doel][]Entry  // canonical, by geldigVan
+	digests map[gateway.Doel][]string // of entries
+}
+
+// add takes the versions of one purpose.
+func (c *Catalogue) add(entries []Entry) {
+	id := entries[0].ID
+	for _, e := range entries {
+		c.entries[id] = append(c.entries[id], e.canonical())
+		c.digests[id] = append(c.digests[id], e.Digest())
+	}
 }
 
 // Doelen lists the ids of all purposes, sorted.
@@ -194,6 +204,15 @@ func (c *Catalogue) Entry(doel gateway.Doel, at time.Time) (Entry, bool) {
 		return c.entries[doel][i].canonical(), true
 	}
 	return Entry{}, false
+}
+
+// Shared is Entry with its digest, for the path of a question: the entry is everybody's, and must not be changed.
+func (c *Catalogue) Shared(doel gateway.Doel, at time.Time) (e *Entry, digest string, ok bool) {
+	i := c.index(doel, at)
+	if i < 0 {
+		return &Entry{}, "", false
+	}
+	return &c.entries[doel][i], c.digests[doel][i], true
 }
 
 func (c *Catalogue) index(doel gateway.Doel, at time.Time) int {

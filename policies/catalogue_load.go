@@ -44,7 +44,7 @@ func loadCatalogue(files []file) (*Catalogue, error) {
 	if len(files) == 0 {
 		return nil, gateway.Errorf(gateway.Invalid, "purpose catalogue: no *.yaml in the folder")
 	}
-	c := &Catalogue{entries: map[gateway.Doel][]Entry{}}
+	c := &Catalogue{entries: map[gateway.Doel][]Entry{}, digests: map[gateway.Doel][]string{}}
 	l, err := newLoader()
 	if err != nil {
 		return nil, err
@@ -58,7 +58,7 @@ func loadCatalogue(files []file) (*Catalogue, error) {
 		if _, double := c.entries[id]; double {
 			return nil, gateway.Errorf(gateway.Invalid, "%s:1: doel %s stands in another file too; keep one file per doel", f.name, id)
 		}
-		c.entries[id] = entries
+		c.add(entries)
 	}
 	return c, nil
 }

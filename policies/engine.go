@@ -109,6 +109,11 @@ func (s *Session) Entry(doel gateway.Doel, at time.Time) (Entry, bool) {
 	return s.rev.catalogue.Entry(doel, at)
 }
 
+// Shared is Entry with its digest, for the path of a question: the entry is everybody's, and must not be changed.
+func (s *Session) Shared(doel gateway.Doel, at time.Time) (e *Entry, digest string, ok bool) {
+	return s.rev.catalogue.Shared(doel, at)
+}
+
 // Decide answers one question. The error is never nil when the decision could not be made; the decision denies then.
 func (s *Session) Decide(ctx context.Context, in Input) (gateway.Decision, error) {
 	if in.Tijd.IsZero() {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"strconv"
 	"strings"
@@ -58,7 +57,7 @@ func newMetrics(h *health) *metrics {
 		codes:    bounded{most: 64}, reasons: bounded{most: 32},
 	}
 	m.known = func(d gateway.Doel) bool {
-		_, ok := h.p.policy.Session().Entry(d, h.p.now())
+		_, _, ok := h.p.policy.Session().Shared(d, h.p.now())
 		return ok
 	}
 	m.registry.MustRegister(m.requests, m.durations, m.inFlight, m.exchanges, m.decisions, m.records, m.refused, newMoment(h),
@@ -117,80 +116,19 @@ func (m *metrics) see(rec audit.Record) {
 	m.records.WithLabelValues(string(rec.Soort)).Inc()
 	switch rec.Soort { //nolint:exhaustive // the others are counted, and no more
 	case audit.Afloop:
-		var b struct {
-			Richting audit.Direction `json:"richting"`
-			Uitkomst string          `json:"uitkomst"`
-			Fout     string          `json:"fout"`
-		}
-		if json.Unmarshal(rec.Body, &b) == nil {
-			m.exchanges.WithLabelValues(string(b.Richting), m.reasons.value(b.Uitkomst), m.codes.value(b.Fout)).Inc()
-		}
+		t := rec.Telling
+		m.exchanges.WithLabelValues(string(t.Richting), m.reasons.value(t.Uitkomst), m.codes.value(t.Fout)).Inc()
 	case audit.ADL:
-		m.seeDecision(rec.Body)
-	}
-}
-
-// decision is what is counted of an ADL record.
-type decision struct {
-	Status   string            `json:"status"`
-	Resource map[string]string `json:"resource"`
-	Body     struct {
-		Request struct {
-			question
-			Evaluations []question `json:"evaluations"`
-		} `json:"adl.core.request"`
-		Response struct {
-			Decision    bool `json:"decision"`
-			Evaluations []struct {
-				Decision bool `json:"decision"`
-			} `json:"evaluations"`
-		} `json:"adl.core.response"`
-	} `json:"body"`
-}
-
-type question struct {
-	Context struct {
-		Doel gateway.Doel `json:"doel"`
-	} `json:"context"`
-}
-
-func (m *metrics) seeDecision(body json.RawMessage) {
-	var b decision
-	if json.Unmarshal(body, &b) != nil {
-		return
-	}
-	doel, allowed, of := b.Body.Request.Context.Doel, 0, 1
-	if b.Body.Response.Decision {
-		allowed = 1
-	}
-	if all := b.Body.Response.Evaluations; len(all) > 0 {
-		allowed, of = 0, len(all)
-		for _, e := range all {
-			if e.Decision {
-				allowed++
-			}
+		t := rec.Telling
+		name := string(t.Doel)
+		switch {
+		case t.Doel == "":
+			name = "geen"
+		case !m.known(t.Doel):
+			name = other
 		}
+		m.decisions.WithLabelValues(name, m.reasons.value(t.Rol), t.Uitkomst).Inc()
 	}
-	if all := b.Body.Request.Evaluations; len(all) > 0 {
-		doel = all[0].Context.Doel
-	}
-	outcome := "geweigerd"
-	switch {
-	case b.Status == "Error":
-		outcome = "mislukt"
-	case allowed == of:
-		outcome = "toegestaan"
-	case allowed > 0:
-		outcome = "deels"
-	}
-	name := string(doel)
-	switch {
-	case doel == "":
-		name = "geen"
-	case !m.known(doel):
-		name = other
-	}
-	m.decisions.WithLabelValues(name, m.reasons.value(b.Resource["service.name"]), outcome).Inc()
 }
 
 // other stands for every value beyond a bound.

@@ -15,7 +15,8 @@ import (
 // besluit is a decision that allows, on record, and what it was made of.
 type besluit struct {
 	gateway.Decision
-	entry   policies.Entry
+	entry   *policies.Entry // everybody's; not to be changed
+	digest  string          // of entry
 	sleutel connectors.Sleutel
 	bekend  bool // the source knows the person
 }
@@ -25,7 +26,7 @@ type besluit struct {
 func (h *Handler) besluit(ctx context.Context, p *verzoek) (*besluit, error) {
 	session := h.Policy.Session()
 	b := &besluit{}
-	b.entry, _ = session.Entry(p.grant.Properties.Doel, p.nu) // an entry that is not there is denied by Decide
+	b.entry, b.digest, _ = session.Shared(p.grant.Properties.Doel, p.nu) // an entry that is not there is denied by Decide
 	var attrs []connectors.Attribuut
 	for _, a := range b.entry.Beslisattributen {
 		attrs = append(attrs, connectors.Attribuut(a))
@@ -164,7 +165,7 @@ func (h *Handler) evaluatie(p *verzoek, b *besluit, in policies.Input, consentID
 		Informatie: map[string]any{"bron": bron},
 	}
 	if b.entry.ID != "" {
-		e.Informatie["catalogus"] = b.entry.Digest()
+		e.Informatie["catalogus"] = b.digest
 	}
 	if b.entry.ToestemmingIn(p.grant.Richting()) != nil {
 		consent := map[string]any{"staat": in.Toestemming}

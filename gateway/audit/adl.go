@@ -135,7 +135,47 @@ func NewADL(now time.Time, e Evaluation) Record {
 	if e.Mislukt {
 		body.Status, body.Body.Response = "Error", nil
 	}
-	return record(now, ADL, e.Transactie, body)
+	r := record(now, ADL, e.Transactie, body)
+	r.Telling = Telling{Doel: e.doel(), Rol: e.Rol, Uitkomst: outcome(e.Mislukt, responses)}
+	return r
+}
+
+// The outcomes of a decision beside Geweigerd and Mislukt, for who counts.
+const (
+	Toegestaan = "toegestaan"
+	Deels      = "deels" // of several questions some
+)
+
+func outcome(broken bool, answers []authzenResponse) string {
+	allowed := 0
+	for _, a := range answers {
+		if a.Decision {
+			allowed++
+		}
+	}
+	switch {
+	case broken:
+		return Mislukt
+	case allowed == 0:
+		return Geweigerd
+	case allowed < len(answers):
+		return Deels
+	}
+	return Toegestaan
+}
+
+// doel is the purpose of the (first) question.
+func (e Evaluation) doel() gateway.Doel {
+	if len(e.Vragen) == 0 {
+		return ""
+	}
+	switch doel := e.Vragen[0].Context["doel"].(type) {
+	case gateway.Doel:
+		return doel
+	case string:
+		return gateway.Doel(doel)
+	}
+	return ""
 }
 
 // answer is the part of d that concerns one dienst; a dienst of which no field may leave is denied.

@@ -57,11 +57,13 @@ type afloopBody struct {
 
 // NewAfloop makes the record of how an exchange ended.
 func NewAfloop(now time.Time, o Outcome) Record {
-	return record(now, Afloop, o.Transactie, afloopBody{
+	r := record(now, Afloop, o.Transactie, afloopBody{
 		Transactie: o.Transactie, Geclaimd: o.Geclaimd && o.Transactie != "", Richting: o.Richting,
 		TraceID: o.Trace.TraceID, SpanID: o.Trace.SpanID, ParentSpanID: o.Trace.Parent,
 		Grant: o.Grant, Afnemer: o.Afnemer, Bron: o.Bron, Dienst: o.Dienst,
 		Status: o.Status, Uitkomst: o.Uitkomst, Reden: o.Reden, Fout: o.Fout,
 		DuurMs: o.Duur.Milliseconds(), BytesIn: o.BytesIn, BytesUit: o.BytesOut,
 	})
+	r.Telling = Telling{Richting: o.Richting, Uitkomst: o.Uitkomst, Fout: o.Fout}
+	return r
 }

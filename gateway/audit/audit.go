@@ -43,6 +43,18 @@ type Record struct {
 	Transactie gateway.TransactionID `json:"transactie,omitempty"` // empty for beheer, and for a call without a usable id
 	Tijd       time.Time             `json:"tijd"`                 // when it was made, UTC, to the microsecond
 	Body       json.RawMessage       `json:"body"`                 // as the standard of its kind prescribes
+
+	// Telling is for who counts records as they are made. It is not kept: a record that was read back has none.
+	Telling Telling `json:"-"`
+}
+
+// Telling is what of a decision or an ended exchange is counted: nothing of a person.
+type Telling struct {
+	Doel     gateway.Doel
+	Rol      string    // that had a decision made
+	Uitkomst string    // of a decision: Toegestaan, Deels, Geweigerd, Mislukt; of an exchange as in its record
+	Richting Direction // of an exchange
+	Fout     string
 }
 
 // Log is where records are kept.

@@ -21,6 +21,7 @@ import (
 	"mime"
 	"net/http"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
@@ -160,9 +161,11 @@ func WriteJSON(w http.ResponseWriter, r *http.Request, status int, v any) {
 		WriteProblem(w, r, err)
 		return
 	}
+	body = append(body, '\n')
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body))) // also when it is flushed before the handler ends
 	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n'))
+	_, _ = w.Write(body)
 }
 
 // AcceptJSON refuses, with 406, a request whose Accept header rules out JSON.

@@ -71,6 +71,9 @@ func (x *exchange) finish() {
 	case panicked != nil, x.answer != nil && !x.answer.ended, x.w.Failed() != nil, !x.w.Started():
 		uitkomst = audit.Afgebroken
 	}
+	if panicked == nil && uitkomst != audit.Afgebroken && x.w.Header().Get("Content-Length") != "" {
+		_ = x.w.FlushError() // whole, with all that goes before it on record: the asker need not wait for the record of its end
+	}
 	err := x.close(status, x.w.Bytes(), uitkomst, nil)
 	if err != nil {
 		x.Log.ErrorContext(x.r.Context(), "answered without an afloop", slog.String("transaction", string(x.id)), slog.Any("error", err))
@@ -125,8 +128,10 @@ func (x *exchange) close(status int, bytesOut int64, uitkomst string, cause erro
 	return nil
 }
 
-// append records, or says in one way that it can't.
+// append records what is pending and recs, in this order and durable together, or says in one way that it can't. What could not be
+// recorded is not tried again: it may be kept all the same.
 func (x *exchange) append(ctx context.Context, recs ...audit.Record) error {
+	recs, x.pending = append(x.pending, recs...), nil
 	err := x.Audit.Append(ctx, recs...)
 	if err == nil || gateway.CodeOf(err) == audit.WriteError {
 		return err

@@ -153,7 +153,8 @@ type token struct {
 func (t token) Token(context.Context, gateway.Grant) (string, *accesstoken.Claims, error) {
 	return t.compact, &t.claims, nil
 }
-func (token) Drop(gateway.Grant) {}
+func (t token) Kept(gateway.Grant) (string, *accesstoken.Claims, bool) { return t.compact, &t.claims, true }
+func (token) Drop(gateway.Grant)                                     {}
 
 type discard struct{}
 

@@ -11,8 +11,8 @@ import (
 	"github.com/grensloos/grensloos/policies"
 )
 
-// decide asks our own policy and records what it says before anything follows from it. A grant without a purpose for a
-// purpose-bound service is a denial like any other.
+// decide asks our own policy. A grant without a purpose for a purpose-bound service is a denial like any other. Nothing follows from
+// what it says before that is on record: obey.
 func (x *exchange) decide() error {
 	if !x.purposeBound() {
 		return nil
@@ -28,24 +28,29 @@ func (x *exchange) decide() error {
 	if failed != nil {
 		d = gateway.Decision{Revision: session.Revision()}
 	}
+	x.pending = append(x.pending, audit.NewADL(x.now(), x.evaluation(d, failed != nil)))
 	x.fault(StepDecided)
-	if err := x.append(x.r.Context(), audit.NewADL(x.now(), x.evaluation(d, failed != nil))); err != nil {
-		return err
-	}
-	x.fault(StepRecorded)
 	switch {
 	case failed != nil:
 		x.Log.ErrorContext(x.r.Context(), "no decision", slog.String("transaction", string(x.id)), slog.Any("error", failed))
-		return gateway.WithCode(gateway.Internal, CodePolicy, "policy: no decision could be made")
+		x.decision = gateway.WithCode(gateway.Internal, CodePolicy, "policy: no decision could be made")
 	case !d.Allow:
 		n := &denial{}
 		if len(d.Reasons) > 0 {
 			n.reason = d.Reasons[0]
 		}
 		n.code = policies.Inkomend.PublicCode(x.grant.Properties.Doel, n.reason)
-		return n
+		x.decision = n
 	}
 	return nil
+}
+
+// obey does what our policy said, which is on record now.
+func (x *exchange) obey() error {
+	if x.purposeBound() {
+		x.fault(StepRecorded)
+	}
+	return x.decision
 }
 
 func (x *exchange) evaluation(d gateway.Decision, failed bool) audit.Evaluation {

@@ -42,6 +42,9 @@ type exchange struct {
 	verklaring verklaring.Verklaring
 	reason     gateway.Reason // why it was refused, for the afloop
 
+	pending  []audit.Record // made and not yet durable
+	decision error          // what our policy refused, once its record is durable
+
 	answer *watchedBody // of a service behind a URL
 	closed bool         // the afloop is recorded, or could not be
 }
@@ -57,9 +60,10 @@ func (x *exchange) run() {
 		{StepToken, x.verifyToken},
 		{StepContract, x.checkContract},
 		{StepReserved, x.reserve},
-		{StepJournaled, x.journal},
 		{StepBound, x.bind},
 		{"", x.decide},
+		{StepJournaled, x.journal},
+		{"", x.obey},
 	} {
 		if err := step.do(); err != nil {
 			x.refuse(err)
@@ -175,14 +179,15 @@ func (x *exchange) reserve() error {
 		return gateway.WithCode(gateway.Invalid, CodeInvalidID, "%s: was used before; mint one for each request", edge.HeaderTransaction)
 	}
 	x.accepted = true
+	// From here on there is a transactie record, whatever follows: it becomes durable with the next one, before anything is done.
+	x.pending = append(x.pending, audit.NewTransactie(x.now(), audit.Exchange{
+		Transactie: x.id, Richting: audit.Incoming, Grant: x.grant, Trace: x.trace,
+	}))
 	return nil
 }
 
-func (x *exchange) journal() error {
-	return x.append(x.r.Context(), audit.NewTransactie(x.now(), audit.Exchange{
-		Transactie: x.id, Richting: audit.Incoming, Grant: x.grant, Trace: x.trace,
-	}))
-}
+// journal makes durable what was made of this request so far: the transactie, and the decision if there was one.
+func (x *exchange) journal() error { return x.append(x.r.Context()) }
 
 // purposeBound reports whether this request needs a purpose: by its service, or because its grant has one.
 func (x *exchange) purposeBound() bool { return x.service.bound() || x.grant.IsDoelgebonden() }

@@ -2,9 +2,9 @@
 // everything that must be known and recorded before is (FSC Core, Inway; FSC Logging 1.1.0).
 //
 // In this order: the certificate of this very request (not only of the connection), the access token bound to it, the service,
-// the contract as it is now, a transaction id that is timely and new, the transactie record, the verklaring over the bytes that
-// arrived, our own policy with its ADL record, the service, the afloop. No step sees what a later one needs, and each that fails
-// leaves a record and a named error. A call refused before its id was accepted leaves an afloop
+// the contract as it is now, a transaction id that is timely and new, the verklaring over the bytes that arrived, our own policy, the
+// transactie and ADL records (durable together), the service, the afloop. No step sees what a later one needs, and each that fails
+// leaves a record and a named error; from a new transaction id on that is the transactie record and the afloop. A call refused before its id was accepted leaves an afloop
 // and nothing else, which says that the id is claimed: it may be another peer's.
 //
 // A service is purpose-bound unless its configuration says otherwise: then a grant without doel (purpose) passes without
@@ -101,9 +101,9 @@ const (
 	StepToken     = "inway: token verified" //nolint:gosec // the name of a step
 	StepContract  = "inway: contract valid"
 	StepReserved  = "inway: transaction id reserved"
-	StepJournaled = "inway: transaction recorded"
 	StepBound     = "inway: verklaring verified"
 	StepDecided   = "inway: decided"
+	StepJournaled = "inway: transaction recorded" // with the decision
 	StepRecorded  = "inway: decision recorded"
 	StepServed    = "inway: served"
 	StepClosed    = "inway: afloop recorded"
@@ -112,7 +112,7 @@ const (
 // Steps lists the steps of an answered, purpose-bound request.
 func Steps() []string {
 	return []string{
-		StepReceived, StepToken, StepContract, StepReserved, StepJournaled, StepBound, StepDecided, StepRecorded, StepServed, StepClosed,
+		StepReceived, StepToken, StepContract, StepReserved, StepBound, StepDecided, StepJournaled, StepRecorded, StepServed, StepClosed,
 	}
 }
 

@@ -449,7 +449,7 @@ func TestInwayRecordsComeBeforeWhatFollows(t *testing.T) {
 		t.Errorf("steps -want +got\n%s", diff)
 	}
 	want := map[string]counts{
-		StepReserved: {}, StepJournaled: {audit.Transactie: 1}, StepDecided: {audit.Transactie: 1},
+		StepReserved: {}, StepDecided: {}, StepJournaled: {audit.Transactie: 1, audit.ADL: 1},
 		StepRecorded: {audit.Transactie: 1, audit.ADL: 1}, StepClosed: {audit.Transactie: 1, audit.ADL: 1, audit.Afloop: 1},
 	}
 	for step, n := range want {
@@ -680,4 +680,72 @@ func TestAdmittedOnlyWhileServed(t *testing.T) {
 	if r.inway.Admitted("", "") || r.inway.Admitted(gateway.NewTransactionID(r.now()), r.bound.Hash) {
 		t.Error("admitted without a request")
 	}
+}
+
+// TestInwayRecordsTogether: what a request leaves before the service is called becomes durable at once, the transactie first; refused
+// after its id was taken it leaves the transactie with its end.
+func TestInwayRecordsTogether(t *testing.T) {
+	for name, c := range map[string]struct {
+		call call
+		want [][]audit.Soort
+	}{
+		"answered":              {call{}, [][]audit.Soort{{audit.Transactie, audit.ADL}, {audit.Afloop}}},
+		"no verklaring":         {call{noStaat: true}, [][]audit.Soort{{audit.Transactie, audit.Afloop}}},
+		"refused by our policy": {call{verklaring: func(v *verklaring.Verklaring) { v.Rollen = []string{"beheerder"} }}, [][]audit.Soort{{audit.Transactie, audit.ADL}, {audit.Afloop}}},
+		"id used before":        {call{id: "01900000-0000-7000-8000-000000000000"}, [][]audit.Soort{{audit.Afloop}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			log := &appends{Log: r.log}
+			r.inway.Audit = log
+			r.do(c.call)
+			if diff := cmp.Diff(c.want, log.kinds); diff != "" {
+				t.Errorf("appends -want +got\n%s", diff)
+			}
+		})
+	}
+}
+
+// appends notes which kinds of record are appended together.
+type appends struct {
+	audit.Log
+	kinds [][]audit.Soort
+}
+
+func (a *appends) Append(ctx context.Context, recs ...audit.Record) error {
+	var kinds []audit.Soort
+	for _, rec := range recs {
+		kinds = append(kinds, rec.Soort)
+	}
+	a.kinds = append(a.kinds, kinds)
+	return a.Log.Append(ctx, recs...)
+}
+
+// TestInwayAnswerBeforeItsEnd: the asker has the whole answer while the record of its end is being kept.
+func TestInwayAnswerBeforeItsEnd(t *testing.T) {
+	r := newRig(t)
+	answered := make(chan struct{})
+	r.log.Fail = func(rec audit.Record) error {
+		if rec.Soort == audit.Afloop {
+			select {
+			case <-answered:
+			case <-time.After(10 * time.Second):
+				t.Error("the answer waits for the record of its end")
+			}
+		}
+		return nil
+	}
+	r.service = func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "11") // as a service of ours does, and most do
+		_, _ = io.WriteString(w, `{"ok":true}`)
+	}
+	req, _ := r.request(call{})
+	resp, err := r.client(nil).Do(req)
+	must(t, err)
+	defer resp.Body.Close()
+	if body, err := io.ReadAll(resp.Body); err != nil || string(body) != `{"ok":true}` || resp.StatusCode != http.StatusOK {
+		t.Errorf("got %d %s %v", resp.StatusCode, body, err)
+	}
+	close(answered)
+	r.busy.Wait()
 }

@@ -136,6 +136,8 @@ type rig struct {
 	srv     *httptest.Server
 	service func(w http.ResponseWriter, r *http.Request) // what the service does; nil: answers
 
+	busy sync.WaitGroup // exchanges: an answer is with the asker before the record of its end
+
 	mu       sync.Mutex
 	revoked  bool
 	arrivals []arrival
@@ -172,7 +174,11 @@ func newRig(t testing.TB) *rig {
 		Services: map[gateway.ServiceName]Service{client: {Handler: service}, plain: {Handler: service, Doelbinding: &no}},
 	}
 	r.srv = httptest.NewUnstartedServer(nil)
-	r.srv.Config = edge.NewServer(r.inway, nil, slog.New(slog.DiscardHandler))
+	r.srv.Config = edge.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		r.busy.Add(1)
+		defer r.busy.Done()
+		r.inway.ServeHTTP(w, req)
+	}), nil, slog.New(slog.DiscardHandler))
 	r.srv.TLS = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{r.borne.tls}, ClientAuth: tls.RequireAnyClientCert}
 	r.srv.StartTLS()
 	t.Cleanup(r.srv.Close)
@@ -330,6 +336,7 @@ func (r *rig) do(c call) answer {
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
+	r.busy.Wait()
 	return answer{status: resp.StatusCode, header: resp.Header, body: string(body), id: id, err: err}
 }
 

@@ -76,6 +76,12 @@ func (c *TokenClient) Token(ctx context.Context, g gateway.Grant) (string, *acce
 	}
 }
 
+// Kept returns the token that Token would give without asking anybody. The claims are shared: do not change them.
+func (c *TokenClient) Kept(g gateway.Grant) (string, *accesstoken.Claims, bool) {
+	t, ok := c.held(g.Hash)
+	return t.compact, t.claims, ok
+}
+
 // Drop forgets the token of a grant, also one that is being fetched: the provider said that it no longer counts.
 func (c *TokenClient) Drop(g gateway.Grant) {
 	c.flight.Forget(string(g.Hash))

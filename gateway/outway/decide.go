@@ -11,7 +11,8 @@ import (
 	"github.com/grensloos/grensloos/policies"
 )
 
-// decide asks our own policy about a purpose-bound grant and records what it says before anything follows from it.
+// decide asks our own policy about a purpose-bound grant. What it says is on record, with what follows, before a token is asked for or
+// anything is sent or refused.
 func (x *exchange) decide() error {
 	if !x.grant.IsDoelgebonden() {
 		return nil
@@ -24,11 +25,8 @@ func (x *exchange) decide() error {
 	if failed != nil {
 		d = gateway.Decision{Revision: session.Revision()}
 	}
+	x.pending = append(x.pending, audit.NewADL(x.now(), x.evaluation(d, failed != nil)))
 	x.fault(StepDecided)
-	if err := x.append(x.r.Context(), audit.NewADL(x.now(), x.evaluation(d, failed != nil))); err != nil {
-		return err
-	}
-	x.fault(StepRecorded)
 	switch {
 	case failed != nil:
 		x.Log.ErrorContext(x.r.Context(), "no decision", slog.String("transaction", string(x.id)), slog.Any("error", failed))

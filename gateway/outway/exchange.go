@@ -44,7 +44,8 @@ type exchange struct {
 	payload    []byte // the body, if it had to be read for the verklaring
 	verklaring string
 
-	sent   bool         // the other side may have seen the request
+	pending []audit.Record // made and not yet durable: the decision
+	sent    bool           // the other side may have seen the request
 	answer *watchedBody // of the other side
 	closed bool         // the afloop is recorded, or could not be
 }
@@ -137,12 +138,19 @@ func (x *exchange) findGrant() error {
 	return nil
 }
 
-// getToken gets the token and holds it to the grant.
+// getToken gets the token and holds it to the grant. Nobody is asked for one under a decision that is not on record.
 func (x *exchange) getToken() error {
-	token, claims, err := x.Tokens.Token(x.r.Context(), x.grant)
-	if err != nil {
-		return x.tokenError(err)
+	token, claims, kept := x.Tokens.Kept(x.grant)
+	if !kept {
+		if err := x.append(x.r.Context()); err != nil {
+			return err
+		}
+		var err error
+		if token, claims, err = x.Tokens.Token(x.r.Context(), x.grant); err != nil {
+			return x.tokenError(err)
+		}
 	}
+	var err error
 	if x.address, err = x.checkToken(claims); err != nil {
 		x.Tokens.Drop(x.grant)
 		return err
@@ -431,9 +439,17 @@ func (x *exchange) close(status int, bytesOut int64, uitkomst string, cause erro
 	return nil
 }
 
-// append records, or says in one way that it can't.
+// append records what is pending and recs, in this order and durable together, or says in one way that it can't. What could not be
+// recorded is not tried again: it may be kept all the same.
 func (x *exchange) append(ctx context.Context, recs ...audit.Record) error {
+	decided := len(x.pending) > 0
+	if recs, x.pending = append(x.pending, recs...), nil; len(recs) == 0 {
+		return nil
+	}
 	err := x.Audit.Append(ctx, recs...)
+	if err == nil && decided {
+		x.fault(StepRecorded)
+	}
 	if err == nil || gateway.CodeOf(err) == audit.WriteError {
 		return err
 	}

@@ -42,6 +42,8 @@ type grants interface {
 
 // tokens gets access tokens from the manager of the peer that offers the service.
 type tokens interface {
+	// Kept gives the token that Token would give without asking anybody; ok is false if there is none.
+	Kept(g gateway.Grant) (compact string, claims *accesstoken.Claims, ok bool)
 	Token(ctx context.Context, g gateway.Grant) (string, *accesstoken.Claims, error)
 	Drop(g gateway.Grant)
 }
@@ -85,7 +87,8 @@ const (
 	StepClosed    = "outway: afloop recorded"
 )
 
-// Steps lists the steps of an answered, purpose-bound request.
+// Steps lists the steps of an answered, purpose-bound request. With a token at hand the decision is recorded with the transaction:
+// StepRecorded then comes right before StepJournaled.
 func Steps() []string {
 	return []string{
 		StepReceived, StepGranted, StepDecided, StepRecorded, StepToken, StepSigned, StepJournaled, StepAnswered, StepReceipt, StepPassedOn,

@@ -533,3 +533,45 @@ func TestOutwayBrokenAnswerInProcess(t *testing.T) {
 	}()
 	r.outway.ServeHTTP(httptest.NewRecorder(), r.ask("{}", nil))
 }
+
+// TestOutwayRecordsTogether: with a token at hand the decision and the transactie become durable at once, before anything is sent;
+// without one the decision is on record before a token is asked for.
+func TestOutwayRecordsTogether(t *testing.T) {
+	answered := [][]audit.Soort{{audit.ADL, audit.Transactie}, {audit.Kwitantie}, {audit.Afloop}}
+	for name, c := range map[string]struct {
+		kept bool
+		edit func(*http.Request)
+		want [][]audit.Soort
+	}{
+		"token at hand":         {true, nil, answered},
+		"no token":              {false, nil, [][]audit.Soort{{audit.ADL}, {audit.Transactie}, {audit.Kwitantie}, {audit.Afloop}}},
+		"refused by our policy": {true, func(r *http.Request) { r.Header.Set(edge.HeaderZaaktype, "x") }, [][]audit.Soort{{audit.ADL, audit.Afloop}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.tokens.kept = c.kept
+			log := &appends{Log: r.log}
+			r.outway.Audit = log
+			r.do(r.ask("{}", c.edit))
+			r.srv.Close()
+			if diff := cmp.Diff(c.want, log.kinds); diff != "" {
+				t.Errorf("appends -want +got\n%s", diff)
+			}
+		})
+	}
+}
+
+// appends notes which kinds of record are appended together.
+type appends struct {
+	audit.Log
+	kinds [][]audit.Soort
+}
+
+func (a *appends) Append(ctx context.Context, recs ...audit.Record) error {
+	var kinds []audit.Soort
+	for _, rec := range recs {
+		kinds = append(kinds, rec.Soort)
+	}
+	a.kinds = append(a.kinds, kinds)
+	return a.Log.Append(ctx, recs...)
+}

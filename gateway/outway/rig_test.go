@@ -68,6 +68,7 @@ type tokensOf struct {
 	r       *rig
 	err     error
 	change  func(*accesstoken.Claims)
+	kept    bool // a token is at hand
 	mu      sync.Mutex
 	asked   int
 	dropped int
@@ -85,6 +86,14 @@ func (t *tokensOf) Token(_ context.Context, g gateway.Grant) (string, *accesstok
 		t.change(&c)
 	}
 	return "the-token", &c, nil
+}
+
+func (t *tokensOf) Kept(g gateway.Grant) (string, *accesstoken.Claims, bool) {
+	if !t.kept {
+		return "", nil, false
+	}
+	compact, claims, err := t.Token(context.Background(), g)
+	return compact, claims, err == nil
 }
 
 func (t *tokensOf) Drop(gateway.Grant) {

@@ -85,7 +85,7 @@ func (c *cheat) question(grant gateway.Grant, token, body string) *http.Request 
 	c.t.Helper()
 	now := time.Now()
 	id := gateway.NewTransactionID(now)
-	signed, err := verklaring.Sign(c.signer, c.verklaring(grant, id, body))
+	signed, err := c.sign(c.verklaring(grant, id, body))
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -101,6 +101,11 @@ func (c *cheat) question(grant gateway.Grant, token, body string) *http.Request 
 	return req
 }
 
+func (c *cheat) sign(v verklaring.Verklaring) (string, error) {
+	at := func() time.Time { return v.IssuedAt }
+	return verklaring.Sign(verklaring.NewSigner(func() *jose.Signer { return c.signer }, verklaring.VoorVerklaring, at), v)
+}
+
 func (c *cheat) verklaring(grant gateway.Grant, id gateway.TransactionID, body string) verklaring.Verklaring {
 	now := time.Now()
 	return verklaring.Verklaring{
@@ -113,7 +118,7 @@ func (c *cheat) verklaring(grant gateway.Grant, id gateway.TransactionID, body s
 
 func (c *cheat) resign(req *http.Request, v verklaring.Verklaring) {
 	c.t.Helper()
-	signed, err := verklaring.Sign(c.signer, v)
+	signed, err := c.sign(v)
 	if err != nil {
 		c.t.Fatal(err)
 	}

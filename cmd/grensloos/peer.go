@@ -36,6 +36,7 @@ import (
 	"github.com/grensloos/grensloos/gateway/manager"
 	"github.com/grensloos/grensloos/gateway/outway"
 	"github.com/grensloos/grensloos/gateway/store"
+	"github.com/grensloos/grensloos/gateway/verklaring"
 	"github.com/grensloos/grensloos/policies"
 )
 
@@ -48,6 +49,8 @@ type peer struct {
 
 	vault      *vault.Client // nil without vault.adres
 	vaultTasks []task
+	asks       *verklaring.Signer // signs our verklaringen
+	answers    *verklaring.Signer // signs our kwitanties
 	group      *certs.Group
 	identity   *certs.Identity
 	network    *certs.Identity
@@ -157,6 +160,8 @@ func (p *peer) openIdentity(ctx context.Context) (err error) {
 	if p.auth, err = edge.NewVerifier(issuers, p.now); err != nil {
 		return fmt.Errorf("netwerk: %w", err)
 	}
+	p.asks = verklaring.NewSigner(p.signer, verklaring.VoorVerklaring, p.now)
+	p.answers = verklaring.NewSigner(p.signer, verklaring.VoorKwitantie, p.now)
 	p.pseudonyms, err = loadPseudonyms(p.cfg)
 	p.transport = p.group.Transport(p.identity)
 	p.onClose(func() error { p.transport.CloseIdleConnections(); return nil })
@@ -378,7 +383,7 @@ func (p *peer) openRoles(ctx context.Context) error {
 		p.addRole("inway", p.cfg.Inway.Listen, in, groupSide)
 	}
 	out := &outway.Handler{
-		Self: p.self, Group: p.rules(), Auth: p.auth, Grants: p.manager, Tokens: p.tokens(), Policy: p.policy, Audit: p.audit, Sign: p.signer, Pseudonyms: p.pseudonyms,
+		Self: p.self, Group: p.rules(), Auth: p.auth, Grants: p.manager, Tokens: p.tokens(), Policy: p.policy, Audit: p.audit, Sign: p.asks, Pseudonyms: p.pseudonyms,
 		Transport: p.transport.To, VerifyChain: p.group.VerifyChain, Now: p.now, Log: p.log, Fault: stepFault(),
 	}
 	if p.cfg.Outway.Listen != "" {
@@ -427,6 +432,8 @@ func (p *peer) tasks() []task {
 		{"certificaat", watch(func(ctx context.Context) { p.identity.Watch(ctx, watchEvery, p.log) })},
 		{"netwerk.certificaat", watch(func(ctx context.Context) { p.network.Watch(ctx, watchEvery, p.log) })},
 		{"beleid", watch(p.watchPolicy)},
+		{"verklaring", watch(func(ctx context.Context) { p.asks.Run(ctx, p.log) })},
+		{"kwitantie", watch(func(ctx context.Context) { p.answers.Run(ctx, p.log) })},
 	}, p.vaultTasks...)
 }
 
@@ -446,7 +453,7 @@ func (p *peer) openInway(context.Context) (http.Handler, error) {
 	}, p.now)
 	tokens.Audiences = []string{p.cfg.Inway.Address}
 	h := &inway.Handler{
-		Self: p.self, PeerOf: p.group.PeerOf, Tokens: tokens, Grants: p.manager, Policy: p.policy, Audit: p.audit, Sign: p.signer,
+		Self: p.self, PeerOf: p.group.PeerOf, Tokens: tokens, Grants: p.manager, Policy: p.policy, Audit: p.audit, Sign: p.answers,
 		Services: map[gateway.ServiceName]inway.Service{}, Now: p.now, Log: p.log, Fault: stepFault(),
 	}
 	for name, service := range p.cfg.Inway.Services {
@@ -454,7 +461,7 @@ func (p *peer) openInway(context.Context) (http.Handler, error) {
 		if service.URL == "" {
 			s.Handler = p.takeReports(&clientgegevens.Handler{
 				Self: p.self, Tokens: tokens, Grants: p.manager, Transacties: h, Policy: p.policy, Toestemmingen: p.store,
-				Audit: p.audit, Sign: p.signer, Pseudonyms: p.pseudonyms, Bron: p.source, DemoBSN: p.cfg.Demo,
+				Audit: p.audit, Sign: p.answers, Pseudonyms: p.pseudonyms, Bron: p.source, DemoBSN: p.cfg.Demo,
 				Timeout: p.cfg.Source.Timeout, Now: p.now, Log: p.log, Fault: stepFault(),
 			})
 		} else {

@@ -27,7 +27,6 @@ import (
 	"github.com/grensloos/grensloos/gateway/accesstoken"
 	"github.com/grensloos/grensloos/gateway/audit"
 	"github.com/grensloos/grensloos/gateway/edge"
-	"github.com/grensloos/grensloos/gateway/jose"
 	"github.com/grensloos/grensloos/gateway/toestemming"
 	"github.com/grensloos/grensloos/gateway/verklaring"
 	"github.com/grensloos/grensloos/policies"
@@ -101,7 +100,7 @@ type Handler struct {
 	Policy        *policies.Engine
 	Toestemmingen consents // read only when the purpose demands consent
 	Audit         audit.Log
-	Sign          func() *jose.Signer // the key of our group certificate of now: signs the kwitantie; nil: the inway signs what is drafted here
+	Sign          *verklaring.Signer // signs the kwitantie, under our group certificate of now; nil: the inway signs what is drafted here
 	Pseudonyms    gateway.PseudonymKeys
 	Bron          connectors.Source
 	// Terugmeldingen keeps what askers report as doubtful; nil: this service takes no reports. Records says what was disclosed.
@@ -113,6 +112,7 @@ type Handler struct {
 	Log            *slog.Logger
 	Fault          func(step string) // nil; a test that kills the process between two steps sets it
 
+	keys   verklaring.Keys
 	once   sync.Once
 	router http.Handler
 }
@@ -239,7 +239,7 @@ func (h *Handler) toelaten(w http.ResponseWriter, r *http.Request) (*verzoek, er
 	}
 	p.verklaring, err = verklaring.Expect{
 		ClientCert: cert, Cnf: claims.Cnf, Audience: h.Self.ID, Grant: p.grant, Transactie: p.transactie,
-		Method: r.Method, Target: target(r), BodyDigest: verklaring.Digest(body), Now: p.nu, Skew: skew,
+		Method: r.Method, Target: target(r), BodyDigest: verklaring.Digest(body), Now: p.nu, Skew: skew, Keys: &h.keys,
 	}.Verify(statements[0])
 	if err != nil {
 		return nil, &gateway.Error{Kind: gateway.Denied, Code: CodeVerklaring, Cause: err}

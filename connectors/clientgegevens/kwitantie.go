@@ -28,6 +28,6 @@ func (h *Handler) teken(k verklaring.Kwitantie) (string, error) {
 	if h.Sign == nil {
 		return k.Concept()
 	}
-	compact, err := verklaring.SignKwitantie(h.Sign(), k)
+	compact, err := verklaring.SignKwitantie(h.Sign, k)
 	return compact, gateway.Wrap(gateway.Internal, err, "sign")
 }

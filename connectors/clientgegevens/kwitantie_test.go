@@ -81,8 +81,8 @@ func TestKwitantieOfAnAnswer(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, value := range []string{bekend, onbekend, "naam", "loopt"} {
-				if strings.Contains(string(parsed.Payload), value) {
-					t.Errorf("the kwitantie holds %q: %s", value, parsed.Payload)
+				if strings.Contains(string(parsed.Payload()), value) {
+					t.Errorf("the kwitantie holds %q: %s", value, parsed.Payload())
 				}
 			}
 		})
@@ -99,7 +99,7 @@ func (broken) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
 func TestNoAnswerWithoutKwitantie(t *testing.T) {
 	w := nieuw(t)
 	v := w.vraag(`{"bsn":"999990019"}`)
-	w.h.Sign = func() *jose.Signer { return &jose.Signer{Key: broken{w.gemeente.Key}, Cert: w.gemeente.Cert} }
+	w.h.Sign = signs(&jose.Signer{Key: broken{w.gemeente.Key}, Cert: w.gemeente.Cert}, verklaring.VoorKwitantie, nu)
 	rec := w.doe(v)
 	if rec.Code != 500 || strings.Contains(rec.Body.String(), "vault") || strings.Contains(rec.Body.String(), "rijen") || rec.Header().Get(verklaring.KwitantieHeader) != "" {
 		t.Errorf("answer %d %s", rec.Code, rec.Body)

@@ -84,7 +84,7 @@ func nieuw(t *testing.T) *wereld {
 	}, func() time.Time { return nu })
 	w.h = &clientgegevens.Handler{
 		Self: gateway.Peer{ID: borne, Name: "Borne"}, Tokens: tokens, Grants: w, Transacties: w, Policy: engine(), Toestemmingen: w.register,
-		Audit: w.log, Sign: func() *jose.Signer { return w.gemeente }, Pseudonyms: keys, Bron: w.bron, Now: func() time.Time { return nu }, Timeout: 5 * time.Second,
+		Audit: w.log, Sign: signs(w.gemeente, verklaring.VoorKwitantie, nu), Pseudonyms: keys, Bron: w.bron, Now: func() time.Time { return nu }, Timeout: 5 * time.Second,
 		Log: slog.New(slog.NewTextHandler(w.operator, nil)),
 	}
 	w.onderzoek = w.grant("pw-reintegratie", borne)
@@ -98,6 +98,11 @@ var engine = sync.OnceValue(func() *policies.Engine {
 	}
 	return e
 })
+
+// signs makes statements of one use and moment, by a key that s certifies.
+func signs(s *jose.Signer, g verklaring.Gebruik, at time.Time) *verklaring.Signer {
+	return verklaring.NewSigner(func() *jose.Signer { return s }, g, func() time.Time { return at })
+}
 
 func signer(t *testing.T, id gateway.PeerID, name string) *jose.Signer {
 	t.Helper()
@@ -213,7 +218,7 @@ func (w *wereld) doe(v verzoek) *httptest.ResponseRecorder {
 	if v.verklaring != nil {
 		v.verklaring(&statement)
 	}
-	signed, err := verklaring.Sign(w.vrager, statement)
+	signed, err := verklaring.Sign(signs(w.vrager, verklaring.VoorVerklaring, statement.IssuedAt), statement)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
 	"io"
 	"maps"
@@ -110,7 +111,10 @@ var signer = sync.OnceValue(func() *jose.Signer {
 	if err != nil {
 		panic(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: now.AddDate(1, 0, 0)}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: now.AddDate(1, 0, 0), DNSNames: []string{"localhost"},
+		Subject: pkix.Name{Organization: []string{"Gemeente"}, SerialNumber: "00000099000000147000"},
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		panic(err)
@@ -148,7 +152,7 @@ func receipt(r *http.Request, body string, change func(*verklaring.Kwitantie)) s
 	if change != nil {
 		change(&k)
 	}
-	compact, _ := verklaring.SignKwitantie(signer(), k) // a receipt that can't be made is no receipt
+	compact, _ := verklaring.SignKwitantie(verklaring.NewSigner(signer, verklaring.VoorKwitantie, func() time.Time { return k.IssuedAt }), k) // a receipt that can't be made is no receipt
 	return compact
 }
 

@@ -34,6 +34,7 @@ import (
 	"github.com/grensloos/grensloos/gateway/inway"
 	"github.com/grensloos/grensloos/gateway/jose"
 	"github.com/grensloos/grensloos/gateway/outway"
+	"github.com/grensloos/grensloos/gateway/verklaring"
 	"github.com/grensloos/grensloos/policies"
 )
 
@@ -153,8 +154,10 @@ type token struct {
 func (t token) Token(context.Context, gateway.Grant) (string, *accesstoken.Claims, error) {
 	return t.compact, &t.claims, nil
 }
-func (t token) Kept(gateway.Grant) (string, *accesstoken.Claims, bool) { return t.compact, &t.claims, true }
-func (token) Drop(gateway.Grant)                                     {}
+func (t token) Kept(gateway.Grant) (string, *accesstoken.Claims, bool) {
+	return t.compact, &t.claims, true
+}
+func (token) Drop(gateway.Grant) {}
 
 type discard struct{}
 
@@ -191,7 +194,7 @@ func newChain(t testing.TB, bound bool, log audit.Log) *chain {
 	grants := contracts{g.Hash: g}
 	quiet := slog.New(slog.DiscardHandler)
 	in := &inway.Handler{
-		Self: gateway.Peer{ID: borne}, Grants: grants, Policy: engine, Audit: log, Log: quiet, Sign: func() *jose.Signer { return borneSigner },
+		Self: gateway.Peer{ID: borne}, Grants: grants, Policy: engine, Audit: log, Log: quiet, Sign: verklaring.NewSigner(func() *jose.Signer { return borneSigner }, verklaring.VoorKwitantie, time.Now),
 		PeerOf: func(cs *tls.ConnectionState) (gateway.Peer, *x509.Certificate, error) {
 			peer, err := gateway.PeerFrom(cs.PeerCertificates[0])
 			return peer, cs.PeerCertificates[0], err
@@ -219,7 +222,7 @@ func newChain(t testing.TB, bound bool, log audit.Log) *chain {
 	toInway := p.transport(t, uwiTLS)
 	out := &outway.Handler{
 		Self: gateway.Peer{ID: uwi}, Group: gateway.GroupRules{ID: group, Ports: []int{port}}, Auth: auth, Grants: grants, Tokens: token{compact, claims}, Policy: engine,
-		Audit: log, Sign: func() *jose.Signer { return uwiSigner }, Pseudonyms: keys, Transport: func(gateway.PeerID) http.RoundTripper { return toInway }, Log: quiet,
+		Audit: log, Sign: verklaring.NewSigner(func() *jose.Signer { return uwiSigner }, verklaring.VoorVerklaring, time.Now), Pseudonyms: keys, Transport: func(gateway.PeerID) http.RoundTripper { return toInway }, Log: quiet,
 		VerifyChain: p.verify,
 	}
 	outSrv := p.server(t, out, uwiTLS, false)

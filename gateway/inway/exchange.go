@@ -203,7 +203,7 @@ func (x *exchange) bind() error {
 	}
 	v, err := verklaring.Expect{
 		ClientCert: x.cert, Audience: x.Self.ID, Grant: x.grant, Transactie: x.id, Method: x.r.Method, Target: x.target,
-		BodyDigest: verklaring.Digest(payload), Now: x.now(), Skew: Skew,
+		BodyDigest: verklaring.Digest(payload), Now: x.now(), Skew: Skew, Keys: &x.keys,
 	}.Verify(x.r.Header.Get(edge.HeaderVerklaring))
 	if err == nil {
 		err = edge.CheckReference("verklaring: zaak", v.Zaak)

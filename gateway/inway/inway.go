@@ -28,7 +28,7 @@ import (
 	"github.com/grensloos/grensloos/gateway/accesstoken"
 	"github.com/grensloos/grensloos/gateway/audit"
 	"github.com/grensloos/grensloos/gateway/edge"
-	"github.com/grensloos/grensloos/gateway/jose"
+	"github.com/grensloos/grensloos/gateway/verklaring"
 	"github.com/grensloos/grensloos/policies"
 )
 
@@ -81,7 +81,7 @@ type Handler struct {
 	Grants   grants
 	Policy   *policies.Engine
 	Audit    audit.Log
-	Sign     func() *jose.Signer // the key of our group certificate of now: signs the kwitantie of a service that doesn't itself
+	Sign     *verklaring.Signer // signs the kwitantie of a service that doesn't itself, under our group certificate of now
 	Services map[gateway.ServiceName]Service
 	Shared   claims           // nil: this is the only inway of the peer
 	MaxBody  int64            // of a purpose-bound request; default DefaultMaxBody
@@ -90,6 +90,7 @@ type Handler struct {
 	Log      *slog.Logger
 	Fault    func(step string) // nil; a test that kills the process between two steps sets it
 
+	keys    verklaring.Keys
 	seen    replays
 	active  actives
 	buffers edge.BufferPool

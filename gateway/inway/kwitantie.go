@@ -29,7 +29,7 @@ func (x *exchange) receipt(status int, h http.Header, trusted bool) error {
 	}
 	compact := ""
 	if err == nil {
-		compact, err = verklaring.SignKwitantie(x.Sign(), k)
+		compact, err = verklaring.SignKwitantie(x.Sign, k)
 	}
 	if err != nil {
 		return &gateway.Error{Kind: gateway.Internal, Code: CodeKwitantie, Message: "kwitantie: can't be signed now", Cause: err}

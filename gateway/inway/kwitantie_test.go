@@ -150,9 +150,7 @@ func TestInwayNoAnswerWithoutKwitantie(t *testing.T) {
 				if r.service = h; remote {
 					r.behindURL(client, true, h)
 				}
-				r.inway.Sign = func() *jose.Signer {
-					return &jose.Signer{Key: sealed{r.borne.signer.Key}, Cert: r.borne.signer.Cert}
-				}
+				r.inway.Sign = signs(&jose.Signer{Key: sealed{r.borne.signer.Key}, Cert: r.borne.signer.Cert}, verklaring.VoorKwitantie, r.now)
 				got := r.do(call{})
 				if got.status != 500 || got.header.Get(edge.HeaderErrorCode) != CodeKwitantie || got.header.Get("Secret") != "" ||
 					strings.Contains(got.body, "values") || strings.Contains(got.body, "vault") {

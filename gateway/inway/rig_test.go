@@ -143,6 +143,11 @@ type rig struct {
 	arrivals []arrival
 }
 
+// signs makes statements of one use by a key that s certifies.
+func signs(s *jose.Signer, g verklaring.Gebruik, now func() time.Time) *verklaring.Signer {
+	return verklaring.NewSigner(func() *jose.Signer { return s }, g, now)
+}
+
 func newRig(t testing.TB) *rig {
 	t.Helper()
 	r := &rig{t: t, ca: newAuthority(t), grants: &grantsOf{m: map[gateway.GrantHash]gateway.Grant{}}, log: &audit.Memory{Validate: true}}
@@ -166,7 +171,7 @@ func newRig(t testing.TB) *rig {
 	no := false
 	service := http.HandlerFunc(r.serve)
 	r.inway = &Handler{
-		Self: gateway.Peer{ID: borne, Name: "Borne"}, PeerOf: r.peerOf, Grants: r.grants, Policy: engine, Audit: r.log, Now: r.now, Sign: func() *jose.Signer { return r.borne.signer },
+		Self: gateway.Peer{ID: borne, Name: "Borne"}, PeerOf: r.peerOf, Grants: r.grants, Policy: engine, Audit: r.log, Now: r.now, Sign: signs(r.borne.signer, verklaring.VoorKwitantie, r.now),
 		Log: slog.New(slog.DiscardHandler),
 		Tokens: accesstoken.NewVerifier(borne, group, func(x5t string) (*x509.Certificate, bool) {
 			return r.borne.signer.Cert, x5t == jose.Thumbprint(r.borne.signer.Cert)
@@ -307,7 +312,7 @@ func (r *rig) request(c call) (*http.Request, gateway.TransactionID) {
 		if c.signedBy != nil {
 			by = *c.signedBy
 		}
-		compact, err := verklaring.Sign(by.signer, v)
+		compact, err := verklaring.Sign(signs(by.signer, verklaring.VoorVerklaring, func() time.Time { return v.IssuedAt }), v)
 		must(r.t, err)
 		req.Header.Set(edge.HeaderVerklaring, compact)
 	}

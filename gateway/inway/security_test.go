@@ -61,7 +61,7 @@ func TestSignedThingsAreNotMixedUp(t *testing.T) {
 	must(t, err)
 	for name, jws := range map[string]string{
 		"the verklaring":                              statement,
-		"a verklaring of Borne itself":                byBorne(parsedStatement.Payload, verklaring.Typ),
+		"a verklaring of Borne itself":                byBorne(parsedStatement.Payload(), verklaring.Typ),
 		"the claims of a token in a verklaring":       byBorne(parsed.Payload, verklaring.Typ),
 		"the claims of a token in a kwitantie":        byBorne(parsed.Payload, "kwitantie+jwt"),
 		"the claims of a token as something unknown":  byBorne(parsed.Payload, "JOSE"),
@@ -92,7 +92,7 @@ func TestSignedThingsAreNotMixedUp(t *testing.T) {
 		req, id := r.request(call{})
 		_, own, err := verklaring.Parse(req.Header.Get(edge.HeaderVerklaring))
 		must(t, err)
-		req.Header.Set(edge.HeaderVerklaring, again(own.Payload))
+		req.Header.Set(edge.HeaderVerklaring, again(own.Payload()))
 		resp, err := r.client(nil).Do(req)
 		must(t, err)
 		body, err := io.ReadAll(resp.Body)

@@ -4,16 +4,18 @@
 // It refuses, before any signature is computed: algorithms other than RS256/384/512 and ES256/384/512 (FSC Core, signatures; so
 // no "none" and no HMAC), an algorithm that doesn't fit the key or its curve, header members that would let the sender choose
 // the key or the meaning (crit, b64, jku, jwk, x5u, zip, enc), a duplicate member, base64url that is not canonical, and an x5c
-// whose first certificate isn't the one of x5t#S256.
+// whose first certificate isn't the one of x5t#S256. EdDSA is read by ParseEdDSA alone.
 //
-// Invariant: the key that verifies always comes from the caller's certificate, never from the message. What is in x5c is a
-// claim until the caller has checked its chain. The cryptography itself is jwx's.
+// Invariant: the key that verifies always comes from the caller's certificate, or from what the key of that certificate signed;
+// never from the message as it stands. What is in x5c is a claim until the caller has checked its chain. The cryptography itself is
+// jwx's, and of Ed25519 the standard library's.
 package jose
 
 import (
 	"bytes"
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
@@ -140,7 +142,11 @@ type Parsed struct {
 // ParseCompact reads a compact JWS of at most maxBytes whose header names its certificate by x5t#S256. It checks no signature.
 // The error is of kind Invalid; errors.Is(err, ErrAlgorithm) if the algorithm is what is wrong.
 func ParseCompact(s string, maxBytes int) (*Parsed, error) {
-	p, err := parse(s, maxBytes)
+	return parseCompact(s, maxBytes, Algorithms())
+}
+
+func parseCompact(s string, maxBytes int, algorithms []string) (*Parsed, error) {
+	p, err := parse(s, maxBytes, algorithms)
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +163,7 @@ func ParseCompact(s string, maxBytes int) (*Parsed, error) {
 
 // ParseKeyed reads a compact JWS that names no certificate: that of an issuer whose keys the caller has.
 func ParseKeyed(s string, maxBytes int) (*Parsed, error) {
-	p, err := parse(s, maxBytes)
+	p, err := parse(s, maxBytes, Algorithms())
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +173,7 @@ func ParseKeyed(s string, maxBytes int) (*Parsed, error) {
 	return p, nil
 }
 
-func parse(s string, maxBytes int) (*Parsed, error) {
+func parse(s string, maxBytes int, algorithms []string) (*Parsed, error) {
 	if len(s) > maxBytes {
 		return nil, gateway.Errorf(gateway.Invalid, "jws: %d bytes, at most %d are accepted", len(s), maxBytes)
 	}
@@ -184,7 +190,7 @@ func parse(s string, maxBytes int) (*Parsed, error) {
 	if err := Decode(rawHead, &h, AllowUnknown(), refuse(refusedHeaders)); err != nil {
 		return nil, gateway.Wrap(gateway.Invalid, err, "jws header")
 	}
-	if !slices.Contains(Algorithms(), h.Alg) {
+	if !slices.Contains(algorithms, h.Alg) {
 		return nil, gateway.Wrap(gateway.Invalid, ErrAlgorithm, "jws header")
 	}
 	p := &Parsed{Alg: h.Alg, X5T: h.X5T, Typ: h.Typ, Kid: h.Kid, signed: s[:len(head)+1+len(body)]}
@@ -242,11 +248,27 @@ func (p *Parsed) Verify(cert *x509.Certificate) error {
 	if cert == nil || p.X5T == "" || Thumbprint(cert) != p.X5T {
 		return gateway.Errorf(gateway.Denied, "signature: x5t#S256 names another certificate")
 	}
+	if p.Alg == EdDSA { // the certificate is that of the key that certified, also when it is an Ed25519 key itself
+		return gateway.Wrap(gateway.Denied, ErrAlgorithm, "signature")
+	}
 	return p.VerifyKey(cert.PublicKey)
 }
 
 // VerifyKey checks the signature by a public key that the caller trusts. The error is of kind Denied.
 func (p *Parsed) VerifyKey(pub crypto.PublicKey) error {
+	wrong := func() error {
+		return gateway.Errorf(gateway.Denied, "signature: not made by that key over this content")
+	}
+	if p.Alg == EdDSA {
+		key, ok := pub.(ed25519.PublicKey)
+		if !ok || len(key) != ed25519.PublicKeySize {
+			return gateway.Wrap(gateway.Denied, ErrAlgorithm, "signature")
+		}
+		if !ed25519.Verify(key, []byte(p.signed), p.sig) {
+			return wrong()
+		}
+		return nil
+	}
 	if err := fits(p.Alg, pub); err != nil {
 		return gateway.Wrap(gateway.Denied, err, "signature")
 	}
@@ -255,7 +277,7 @@ func (p *Parsed) VerifyKey(pub crypto.PublicKey) error {
 		return gateway.Wrap(gateway.Denied, err, "signature")
 	}
 	if err := verifier.Verify([]byte(p.signed), p.sig, pub); err != nil {
-		return gateway.Errorf(gateway.Denied, "signature: not made by that key over this content")
+		return wrong()
 	}
 	return nil
 }

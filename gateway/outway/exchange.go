@@ -46,8 +46,8 @@ type exchange struct {
 
 	pending []audit.Record // made and not yet durable: the decision
 	sent    bool           // the other side may have seen the request
-	answer *watchedBody // of the other side
-	closed bool         // the afloop is recorded, or could not be
+	answer  *watchedBody   // of the other side
+	closed  bool           // the afloop is recorded, or could not be
 }
 
 // run takes the steps. What goes wrong before anything was sent is refused; what goes wrong after is told as it is.
@@ -186,7 +186,7 @@ func (x *exchange) checkToken(c *accesstoken.Claims) (*url.URL, error) {
 		return nil, wrong("gid: is for another group")
 	case !x.now().Before(c.Expires):
 		return nil, wrong("exp: has passed")
-	case c.Cnf != jose.Thumbprint(x.Sign().Cert):
+	case c.Cnf != jose.Thumbprint(x.Sign.Cert()):
 		return nil, wrong("cnf: is bound to another certificate")
 	}
 	u, err := url.Parse(c.Audience)
@@ -210,7 +210,7 @@ func (x *exchange) sign() error {
 		return err
 	}
 	p, now := x.grant.Properties, x.now()
-	x.verklaring, err = verklaring.Sign(x.Sign(), verklaring.Verklaring{
+	x.verklaring, err = verklaring.Sign(x.Sign, verklaring.Verklaring{
 		Issuer: x.Self.ID, Audience: x.grant.ServicePeer, Subject: x.worker, NamensCollege: p.NamensCollege, GrantHash: x.grant.Hash,
 		Doel: p.Doel, DoelDigest: p.DoelDigest, Zaak: x.zaak, Zaaktype: x.zaaktype, Grond: x.grond, Rollen: x.caller.Rollen, Transactie: x.id,
 		IssuedAt: now, Expires: now.Add(verklaring.MaxTTL), Method: x.r.Method, Target: x.target, BodyDigest: verklaring.Digest(x.payload),

@@ -49,7 +49,7 @@ func (x *exchange) verifyReceipt(values []string) (string, *verklaring.Kwitantie
 		return "", nil, gateway.Errorf(gateway.Denied, "kwitantie: send the header %s once", edge.HeaderKwitantie)
 	}
 	k, err := verklaring.ExpectKwitantie{
-		Audience: x.Self.ID, Grant: x.grant, Transactie: x.id, Now: x.now(), Skew: receiptSkew, VerifyChain: x.VerifyChain,
+		Audience: x.Self.ID, Grant: x.grant, Transactie: x.id, Now: x.now(), Skew: receiptSkew, VerifyChain: x.VerifyChain, Keys: &x.keys,
 	}.Verify(values[0])
 	return values[0], k, err
 }

@@ -24,7 +24,7 @@ import (
 	"github.com/grensloos/grensloos/gateway/accesstoken"
 	"github.com/grensloos/grensloos/gateway/audit"
 	"github.com/grensloos/grensloos/gateway/edge"
-	"github.com/grensloos/grensloos/gateway/jose"
+	"github.com/grensloos/grensloos/gateway/verklaring"
 	"github.com/grensloos/grensloos/policies"
 )
 
@@ -57,7 +57,7 @@ type Handler struct {
 	Tokens     tokens
 	Policy     *policies.Engine
 	Audit      audit.Log
-	Sign       func() *jose.Signer // the key of our group certificate of now: signs the verklaring
+	Sign       *verklaring.Signer // signs the verklaring, under our group certificate of now
 	Pseudonyms gateway.PseudonymKeys
 	// Transport calls one peer over mTLS: whoever answers shows a certificate of that peer (certs.Transport.To).
 	Transport func(gateway.PeerID) http.RoundTripper
@@ -69,6 +69,7 @@ type Handler struct {
 	Log         *slog.Logger
 	Fault       func(step string) // nil; a test that kills the process between two steps sets it
 
+	keys    verklaring.Keys
 	buffers edge.BufferPool
 }
 

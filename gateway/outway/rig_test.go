@@ -180,7 +180,7 @@ func newRig(t testing.TB) *rig {
 	must(t, err)
 	r.outway = &Handler{
 		Self: gateway.Peer{ID: uwi, Name: "UWI"}, Group: gateway.GroupRules{ID: group, Ports: []int{port}}, Auth: auth, Grants: r.grants, Tokens: r.tokens,
-		Policy: engine, Audit: r.log, Sign: func() *jose.Signer { return r.signer }, Pseudonyms: keys, Log: slog.New(slog.DiscardHandler),
+		Policy: engine, Audit: r.log, Sign: verklaring.NewSigner(func() *jose.Signer { return r.signer }, verklaring.VoorVerklaring, time.Now), Pseudonyms: keys, Log: slog.New(slog.DiscardHandler),
 		VerifyChain: r.verifyChain,
 		Transport: func(peer gateway.PeerID) http.RoundTripper {
 			r.mu.Lock()
@@ -243,7 +243,7 @@ func (r *rig) kwitantie(request http.Header) string {
 	if r.receipt != nil {
 		r.receipt(&k)
 	}
-	compact, err := verklaring.SignKwitantie(r.provider, k)
+	compact, err := verklaring.SignKwitantie(verklaring.NewSigner(func() *jose.Signer { return r.provider }, verklaring.VoorKwitantie, func() time.Time { return k.IssuedAt }), k)
 	must(r.t, err)
 	return compact
 }

@@ -21,6 +21,7 @@ type Expect struct {
 	BodyDigest string // Digest of the body that arrived
 	Now        time.Time
 	Skew       time.Duration // how far the clocks of peers may differ
+	Keys       *Keys         // certified keys that were seen before; nil: none is remembered
 }
 
 // Verify accepts the verklaring that belongs to this request. Errors are of kind Denied and name the claim that differs.
@@ -28,11 +29,11 @@ func (e Expect) Verify(compact string) (*Verklaring, error) {
 	if e.Audience == "" || e.Grant.Hash == "" || !e.Grant.IsDoelgebonden() || e.Transactie == "" || e.BodyDigest == "" || e.Now.IsZero() {
 		return nil, gateway.Errorf(gateway.Denied, "verklaring: nothing to hold it against")
 	}
-	v, parsed, err := Parse(compact)
+	v, signed, err := parse(compact, e.Keys, e.Now)
 	if err != nil {
 		return nil, err
 	}
-	cert, err := e.signer(parsed)
+	cert, err := e.signer(signed)
 	if err != nil {
 		return nil, err
 	}
@@ -47,14 +48,15 @@ func (e Expect) Verify(compact string) (*Verklaring, error) {
 	if peer.ID != v.Issuer {
 		return nil, differs("iss", "the peer of the certificate that signed")
 	}
-	if err := parsed.Verify(cert); err != nil {
+	if err := signed.Verify(cert); err != nil {
 		return nil, gateway.Wrap(gateway.Denied, err, "verklaring")
 	}
+	e.Keys.keep(signed, e.Now)
 	return v, nil
 }
 
-// signer gives the certificate that must have signed: the one that the connection and its token are bound to.
-func (e Expect) signer(p *jose.Parsed) (*x509.Certificate, error) {
+// signer gives the certificate whose key must have signed, or certified: the one that the connection and its token are bound to.
+func (e Expect) signer(p *Signed) (*x509.Certificate, error) {
 	want := e.Cnf
 	if e.ClientCert != nil {
 		want = jose.Thumbprint(e.ClientCert)
@@ -62,7 +64,7 @@ func (e Expect) signer(p *jose.Parsed) (*x509.Certificate, error) {
 			return nil, differs("cnf", "the certificate of the connection")
 		}
 	}
-	if want == "" || p.X5T != want {
+	if want == "" || p.X5T() != want {
 		return nil, differs("x5t#S256", "the certificate of the connection")
 	}
 	if e.ClientCert != nil {

@@ -88,8 +88,8 @@ func (k Kwitantie) Matches(velden gateway.Velden, aantal int) error {
 	return nil
 }
 
-// SignKwitantie makes the compact JWS, with the certificate of s in x5c.
-func SignKwitantie(s *jose.Signer, k Kwitantie) (string, error) {
+// SignKwitantie makes the compact JWS.
+func SignKwitantie(s *Signer, k Kwitantie) (string, error) {
 	if err := k.check(); err != nil {
 		return "", gateway.Wrap(gateway.Invalid, err, "kwitantie")
 	}
@@ -104,26 +104,24 @@ func SignKwitantie(s *jose.Signer, k Kwitantie) (string, error) {
 	if err != nil {
 		return "", gateway.Wrap(gateway.Internal, err, "kwitantie")
 	}
-	return jose.Sign(s, raw, jose.Header{Typ: KwitantieTyp, X5C: true})
+	return s.sign(KwitantieTyp, VoorKwitantie, raw, k.IssuedAt)
 }
 
 // ParseKwitantie reads a kwitantie without verifying it: its form only. The error is of kind Denied and names the claim.
-func ParseKwitantie(compact string) (*Kwitantie, *jose.Parsed, error) {
+func ParseKwitantie(compact string) (*Kwitantie, *Signed, error) {
+	return parseKwitantie(compact, nil, time.Time{})
+}
+
+func parseKwitantie(compact string, keys *Keys, now time.Time) (*Kwitantie, *Signed, error) {
 	if compact == "" {
 		return nil, nil, gateway.Errorf(gateway.Denied, "kwitantie: missing; an answer carries it in the header %s", KwitantieHeader)
 	}
-	p, err := jose.ParseCompact(compact, MaxBytes)
+	p, err := open(compact, KwitantieTyp, VoorKwitantie, keys, now)
 	if err != nil {
 		return nil, nil, gateway.Wrap(gateway.Denied, err, "kwitantie")
 	}
-	if p.Typ != KwitantieTyp {
-		return nil, nil, gateway.Errorf(gateway.Denied, "kwitantie: typ: want %s", KwitantieTyp)
-	}
-	if len(p.X5C) == 0 {
-		return nil, nil, gateway.Errorf(gateway.Denied, "kwitantie: x5c: missing; embed the certificate that signed")
-	}
 	var w kwitantieWire
-	if err := jose.Decode(p.Payload, &w); err != nil {
+	if err := jose.Decode(p.Payload(), &w); err != nil {
 		return nil, nil, gateway.Wrap(gateway.Denied, err, "kwitantie")
 	}
 	k := &Kwitantie{
@@ -143,6 +141,7 @@ func ParseKwitantie(compact string) (*Kwitantie, *jose.Parsed, error) {
 	if err := k.check(); err != nil {
 		return nil, nil, gateway.Wrap(gateway.Denied, err, "kwitantie")
 	}
+	p.issuer, p.iat = k.Issuer, k.IssuedAt
 	return k, p, nil
 }
 
@@ -206,6 +205,7 @@ type ExpectKwitantie struct {
 	Skew       time.Duration // how far the clocks of peers may differ
 	// VerifyChain says whose a signing certificate is, if it is good now (certs.Group.VerifyChain).
 	VerifyChain func(chain []*x509.Certificate, at time.Time) (gateway.Peer, error)
+	Keys        *Keys // certified keys that were seen before; nil: none is remembered
 }
 
 // Verify accepts the kwitantie of the answer to this question. Errors are of kind Denied and name the claim that differs.
@@ -213,7 +213,7 @@ func (e ExpectKwitantie) Verify(compact string) (*Kwitantie, error) {
 	if e.Audience == "" || e.Grant.Hash == "" || !e.Grant.IsDoelgebonden() || e.Transactie == "" || e.Now.IsZero() || e.VerifyChain == nil {
 		return nil, gateway.Errorf(gateway.Denied, "kwitantie: nothing to hold it against")
 	}
-	k, parsed, err := ParseKwitantie(compact)
+	k, signed, err := parseKwitantie(compact, e.Keys, e.Now)
 	if err != nil {
 		return nil, err
 	}
@@ -221,7 +221,7 @@ func (e ExpectKwitantie) Verify(compact string) (*Kwitantie, error) {
 	if err := e.compare(k); err != nil {
 		return nil, err
 	}
-	chain, err := parsed.Chain() // its first certificate hashes to x5t#S256
+	chain, err := signed.Chain() // its first certificate hashes to x5t#S256
 	if err != nil {
 		return nil, gateway.Wrap(gateway.Denied, err, "kwitantie")
 	}
@@ -232,9 +232,10 @@ func (e ExpectKwitantie) Verify(compact string) (*Kwitantie, error) {
 	if peer.ID != k.Issuer {
 		return nil, gateway.Errorf(gateway.Denied, "kwitantie: iss: is not the peer of the certificate that signed")
 	}
-	if err := parsed.Verify(chain[0]); err != nil {
+	if err := signed.Verify(chain[0]); err != nil {
 		return nil, gateway.Wrap(gateway.Denied, err, "kwitantie")
 	}
+	e.Keys.keep(signed, e.Now)
 	return k, nil
 }
 

@@ -1,11 +1,12 @@
 // Package verklaring owns the verklaring (statement): a JWS in which the peer that asks says who asks what, for which doel
 // (purpose), on whose behalf, about which zaak (case), in this one request. It travels in the header Grensloos-Verklaring and is
-// signed by the key of the certificate to which the access token is bound; that certificate stands in x5c, so that the record of
-// it can be checked years later. And the kwitantie (receipt) that goes back with the answer, signed by the peer that gave it.
-// schemas/fsc-doelbinding.md describes both for others.
+// signed by the key of the certificate to which the access token is bound, or by an Ed25519 key that this key certified (its
+// sleutelbewijs); the certificate goes with it, so that the record of it can be checked years later. And the kwitantie (receipt) that
+// goes back with the answer, signed alike by the peer that gave it. schemas/fsc-doelbinding.md describes them for others.
 //
 // It refuses a statement for another receiver, grant, purpose, transaction, method, path, body or moment, one that lives longer
-// than a minute, one signed by another certificate than the connection's, and a JWS of another kind (typ).
+// than a minute, one signed under another certificate than the connection's, by a key certified for another peer, use or hour, and a
+// JWS of another kind (typ).
 //
 // Invariant: nothing in a verklaring opens anything by itself. It narrows what the signed grant allows, and every claim that the
 // grant also makes must be equal to it.
@@ -88,8 +89,8 @@ func Digest(body []byte) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// Sign makes the compact JWS, with the certificate of s in x5c.
-func Sign(s *jose.Signer, v Verklaring) (string, error) {
+// Sign makes the compact JWS.
+func Sign(s *Signer, v Verklaring) (string, error) {
 	if err := v.check(); err != nil {
 		return "", gateway.Wrap(gateway.Invalid, err, "verklaring")
 	}
@@ -105,26 +106,22 @@ func Sign(s *jose.Signer, v Verklaring) (string, error) {
 	if err != nil {
 		return "", gateway.Wrap(gateway.Internal, err, "verklaring")
 	}
-	return jose.Sign(s, raw, jose.Header{Typ: Typ, X5C: true})
+	return s.sign(Typ, VoorVerklaring, raw, v.IssuedAt)
 }
 
 // Parse reads a verklaring without verifying it: its form only. The error is of kind Denied and names the claim.
-func Parse(compact string) (*Verklaring, *jose.Parsed, error) {
+func Parse(compact string) (*Verklaring, *Signed, error) { return parse(compact, nil, time.Time{}) }
+
+func parse(compact string, keys *Keys, now time.Time) (*Verklaring, *Signed, error) {
 	if compact == "" {
 		return nil, nil, gateway.Errorf(gateway.Denied, "verklaring: missing; send it in the header %s", Header)
 	}
-	p, err := jose.ParseCompact(compact, MaxBytes)
+	p, err := open(compact, Typ, VoorVerklaring, keys, now)
 	if err != nil {
 		return nil, nil, gateway.Wrap(gateway.Denied, err, "verklaring")
 	}
-	if p.Typ != Typ {
-		return nil, nil, gateway.Errorf(gateway.Denied, "verklaring: typ: want %s", Typ)
-	}
-	if len(p.X5C) == 0 {
-		return nil, nil, gateway.Errorf(gateway.Denied, "verklaring: x5c: missing; embed the certificate that signed")
-	}
 	var w wire
-	if err := jose.Decode(p.Payload, &w); err != nil {
+	if err := jose.Decode(p.Payload(), &w); err != nil {
 		return nil, nil, gateway.Wrap(gateway.Denied, err, "verklaring")
 	}
 	v := &Verklaring{
@@ -138,6 +135,7 @@ func Parse(compact string) (*Verklaring, *jose.Parsed, error) {
 	if err := v.check(); err != nil {
 		return nil, nil, gateway.Wrap(gateway.Denied, err, "verklaring")
 	}
+	p.issuer, p.iat = v.Issuer, v.IssuedAt
 	return v, p, nil
 }
 

@@ -1,0 +1,94 @@
+package jose
+
+import (
+	"crypto/ed25519"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/grensloos/grensloos/gateway"
+)
+
+// EdDSA is the algorithm of a key that the key of a certificate certified (RFC 8037), with Ed25519 only. It is none of FSC Core:
+// contracts, signatures and tokens are not read with it.
+const EdDSA = "EdDSA"
+
+// EdDSAHead is the protected header of what such a key signs, as it stands before the first dot, the same each time. x5t is the
+// thumbprint of the certificate whose key certified it.
+func EdDSAHead(typ, x5t string) (string, error) {
+	raw, err := json.Marshal(protected{Alg: EdDSA, Typ: typ, X5T: x5t})
+	if err != nil {
+		return "", gateway.Wrap(gateway.Internal, err, "jws header")
+	}
+	return base64.RawURLEncoding.EncodeToString(raw), nil
+}
+
+// AppendEdDSA appends a compact JWS over payload to out, under a header of EdDSAHead.
+func AppendEdDSA(out []byte, key ed25519.PrivateKey, head string, payload []byte) []byte {
+	b64, start := base64.RawURLEncoding, len(out)
+	out = append(append(out, head...), '.')
+	out = b64.AppendEncode(out, payload)
+	sig := ed25519.Sign(key, out[start:])
+	return b64.AppendEncode(append(out, '.'), sig)
+}
+
+// ParseEdDSA is ParseCompact for what a certified key signed. x5t#S256 names the certificate of which the key certified it; VerifyKey
+// takes the key itself.
+func ParseEdDSA(s string, maxBytes int) (*Parsed, error) {
+	p, err := parseCompact(s, maxBytes, []string{EdDSA})
+	switch {
+	case errors.Is(err, ErrAlgorithm):
+		return nil, gateway.Errorf(gateway.Invalid, "jws header alg: want %s", EdDSA)
+	case err != nil:
+		return nil, err
+	case p.X5C != nil:
+		return nil, gateway.Errorf(gateway.Invalid, "jws header x5c: goes with the sleutelbewijs")
+	}
+	return p, nil
+}
+
+// OKP is an Ed25519 public key as JWK (RFC 8037).
+type OKP struct {
+	Kty string `json:"kty"`
+	Crv string `json:"crv"`
+	X   string `json:"x"`
+}
+
+// PublicOKP is the JWK of a key.
+func PublicOKP(key ed25519.PublicKey) OKP {
+	return OKP{Kty: "OKP", Crv: "Ed25519", X: base64.RawURLEncoding.EncodeToString(key)}
+}
+
+// Key reads the key. It refuses one that is not encoded as RFC 8032 says, and one of small order: of these a signature fits more
+// than one message, so that whoever signed could tell it otherwise later.
+func (k OKP) Key() (ed25519.PublicKey, error) {
+	raw, err := decode64(k.X)
+	if k.Kty != "OKP" || k.Crv != "Ed25519" || err != nil || len(raw) != ed25519.PublicKeySize {
+		return nil, gateway.Errorf(gateway.Invalid, "kty, crv, x: not an Ed25519 key (RFC 8037)")
+	}
+	y := slices.Clone(raw) // little endian; the highest bit is the sign of x
+	y[31] &= 0x7f
+	if !belowPrime(y) || slices.Contains(smallOrder, string(y)) {
+		return nil, gateway.Errorf(gateway.Invalid, "x: not a point that a signature can be held to")
+	}
+	return raw, nil
+}
+
+// belowPrime tells whether a little-endian number is below 2^255-19.
+func belowPrime(y []byte) bool {
+	if y[31] != 0x7f || slices.ContainsFunc(y[1:31], func(b byte) bool { return b != 0xff }) {
+		return true
+	}
+	return y[0] < 0xed
+}
+
+// smallOrder are the y of the eight points of which the order divides 8.
+var smallOrder = []string{
+	strings.Repeat("\x00", 32),                   // order 4
+	"\x01" + strings.Repeat("\x00", 31),          // order 1
+	"\xec" + strings.Repeat("\xff", 30) + "\x7f", // order 2
+	"\x26\xe8\x95\x8f\xc2\xb2\x27\xb0\x45\xc3\xf4\x89\xf2\xef\x98\xf0\xd5\xdf\xac\x05\xd3\xc6\x33\x39\xb1\x38\x02\x88\x6d\x53\xfc\x05", // order 8
+	"\xc7\x17\x6a\x70\x3d\x4d\xd8\x4f\xba\x3c\x0b\x76\x0d\x10\x67\x0f\x2a\x20\x53\xfa\x2c\x39\xcc\xc6\x4e\xc7\xfd\x77\x92\xac\x03\x7a", // order 8
+}

@@ -1,0 +1,163 @@
+package verklaring
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/grensloos/grensloos/gateway"
+	"github.com/grensloos/grensloos/gateway/jose"
+)
+
+const (
+	// backdated is how long before it is made a key counts, for clocks of others that are behind.
+	backdated = time.Minute
+	// renewAfter is when a key is replaced: what keeps the group key (Vault) may then be away for three quarters of an hour.
+	renewAfter = 15 * time.Minute
+	lookEvery  = 5 * time.Second // how often Run looks whether it is time
+	tryEvery   = time.Second     // the least time between two tries after one failed
+)
+
+// Signer signs the verklaringen or the kwitanties of this peer, with an Ed25519 key that is in memory only and that the key of the
+// group certificate certified. So a signature is cheap, and waits for nobody. Run makes a new key in time. A key whose renewal fails
+// goes on until it ends; then nothing is signed, and the error says why. It is safe for concurrent use.
+type Signer struct {
+	group   func() *jose.Signer
+	gebruik Gebruik
+	now     func() time.Time
+
+	current atomic.Pointer[sleutel]
+	failed  atomic.Pointer[failure]
+	making  sync.Mutex // one at a time
+}
+
+// sleutel is a key with what goes before and after all that it signs.
+type sleutel struct {
+	key    ed25519.PrivateKey
+	head   string            // of every statement
+	bewijs string            // after every statement
+	cert   *x509.Certificate // whose key certified it
+
+	notBefore, renewal, expires time.Time
+}
+
+// fits tells whether the key can sign at this moment under this certificate.
+func (k *sleutel) fits(cert *x509.Certificate, at time.Time) bool {
+	return k != nil && k.cert.Equal(cert) && !at.Before(k.notBefore) && at.Before(k.expires)
+}
+
+type failure struct {
+	at  time.Time
+	err error
+}
+
+// NewSigner makes a Signer for one use. group gives the group certificate of this moment, with its key.
+func NewSigner(group func() *jose.Signer, g Gebruik, now func() time.Time) *Signer {
+	return &Signer{group: group, gebruik: g, now: now}
+}
+
+// Cert is the group certificate under which a signature stands that is made now.
+func (s *Signer) Cert() *x509.Certificate { return s.group().Cert }
+
+// Run makes a key at once, and a new one well before the end of each and when the group certificate is another, until ctx ends. It
+// tells the log once when that fails, and once when it is mended.
+func (s *Signer) Run(ctx context.Context, log *slog.Logger) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	told := ""
+	for {
+		group, now := s.group(), s.now()
+		_, err := s.renew(group, func(k *sleutel) bool { return k.fits(group.Cert, now) && now.Before(k.renewal) })
+		switch {
+		case err == nil && told != "":
+			log.Info("key to sign with renewed again", slog.String("for", string(s.gebruik)))
+			told = ""
+		case err != nil && told != err.Error():
+			told = err.Error()
+			until := time.Time{}
+			if k := s.current.Load(); k != nil {
+				until = k.expires
+			}
+			log.Error("key to sign with not renewed; the one of before goes on until it ends", slog.String("for", string(s.gebruik)), slog.Time("until", until), slog.Any("error", err))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// sign makes the JWS of a payload that says iat. Only the first signature, and the first after a change of certificate that Run has
+// not seen yet, waits for the group key.
+func (s *Signer) sign(typ string, g Gebruik, payload []byte, iat time.Time) (string, error) {
+	if s == nil || s.gebruik != g {
+		return "", gateway.Errorf(gateway.Internal, "signer: is not for a %s", g)
+	}
+	group := s.group()
+	k := s.current.Load()
+	if !k.fits(group.Cert, iat) {
+		var err error
+		if k, err = s.renew(group, func(k *sleutel) bool { return k.fits(group.Cert, iat) }); err != nil {
+			return "", err
+		}
+		if !k.fits(group.Cert, iat) {
+			return "", gateway.Errorf(gateway.Internal, "%s: iat: is not now", typ)
+		}
+	}
+	out := make([]byte, 0, len(k.head)+len(payload)*4/3+len(k.bewijs)+128)
+	out = append(jose.AppendEdDSA(out, k.key, k.head, payload), '~')
+	return string(append(out, k.bewijs...)), nil
+}
+
+// renew makes a new key, unless another did so meanwhile (good), or failed a moment ago.
+func (s *Signer) renew(group *jose.Signer, good func(*sleutel) bool) (*sleutel, error) {
+	if k := s.current.Load(); good(k) {
+		return k, nil
+	}
+	if !s.making.TryLock() {
+		if f := s.failed.Load(); f != nil {
+			return nil, f.err // what keeps the group key may take seconds to fail; who waits for that need not wait twice
+		}
+		s.making.Lock()
+	}
+	defer s.making.Unlock()
+	now := s.now()
+	if k := s.current.Load(); good(k) {
+		return k, nil
+	}
+	if f := s.failed.Load(); f != nil && now.Sub(f.at) < tryEvery && !now.Before(f.at) {
+		return nil, f.err
+	}
+	k, err := s.make(group, now)
+	if err != nil {
+		err = &gateway.Error{Kind: gateway.Unavailable, Message: "key to sign a " + string(s.gebruik) + " with: not certified by the key of the group certificate", Cause: err}
+		s.failed.Store(&failure{s.now(), err})
+		return nil, err
+	}
+	s.failed.Store(nil)
+	s.current.Store(k)
+	return k, nil
+}
+
+func (s *Signer) make(group *jose.Signer, now time.Time) (*sleutel, error) {
+	pub, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	k := &sleutel{key: key, cert: group.Cert, notBefore: now.Add(-backdated).Truncate(time.Second), renewal: now.Add(renewAfter)}
+	k.expires = k.notBefore.Add(MaxSleutelLife)
+	if k.bewijs, err = certify(group, s.gebruik, pub, k.notBefore, k.expires); err != nil {
+		return nil, err
+	}
+	typ := map[Gebruik]string{VoorVerklaring: Typ, VoorKwitantie: KwitantieTyp}[s.gebruik]
+	if k.head, err = jose.EdDSAHead(typ, jose.Thumbprint(group.Cert)); err != nil {
+		return nil, err
+	}
+	return k, nil
+}

@@ -377,6 +377,9 @@ func (c *Config) check() error {
 	if c.Source != nil && c.Source.Database == nil {
 		bad("bron", "give database")
 	}
+	if err := c.Store.Check(); err != nil {
+		bad("opslag", "%v", err)
+	}
 	return errors.Join(errs...)
 }
 
@@ -416,6 +419,7 @@ func (c *Config) resolve(dir string) {
 		&c.Network.IssuerKey, &c.Policies.Lokaal, &c.Policies.Catalogus, &c.Gemeenten.Tabel, &c.Store.Pad, &c.Audit.Journal.Dir, &c.Audit.Embedded.Dir,
 		&c.Audit.Kafka.TLS.CA, &c.Audit.Kafka.TLS.Cert, &c.Audit.Kafka.TLS.Key, &c.Audit.Kafka.SASL.PasswordFile,
 		&c.Vault.CA, &c.Vault.RolID, &c.Vault.GeheimID)
+	abs(c.Store.Files()...)
 	for _, list := range [][]string{c.Group.Trust.Ankers, c.Group.Trust.CRLs, c.Network.IssuerKeys} {
 		for i := range list {
 			abs(&list[i])

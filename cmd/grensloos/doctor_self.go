@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -182,14 +183,45 @@ func (d *doctor) open(ctx context.Context) (closeAll func()) {
 	d.ok("beleid", "", "revisie %s", p.policy.Session().Revision())
 	var err error
 	if p.store, err = store.Inspect(ctx, d.cfg.Store); err != nil {
-		d.warn("opslag", d.cfg.Store.Pad, "start de peer; blijft dit, zet dan een reservekopie terug", "%v", err)
+		if d.cfg.Store.IsPostgres() { // what is wrong there mends nobody by starting the peer, and the error names the command that does
+			d.fail("opslag", d.storeName(), "doe wat hier staat; de peer start er niet mee, of beantwoordt niets", "%v", err)
+		} else {
+			d.warn("opslag", d.storeName(), "start de peer; blijft dit, zet dan een reservekopie terug", "%v", err)
+		}
 		return closeAll
 	}
+	d.stored(ctx)
 	p.onClose(p.store.Close)
 	if err := p.openManager(ctx); err != nil {
 		d.fail("manager", "", "verbeter de configuratie; de peer start er niet mee", "%v", err)
 	}
 	return closeAll
+}
+
+// storeName is where the state is kept, for people.
+func (d *doctor) storeName() string {
+	if pg := d.cfg.Store.Postgres; d.cfg.Store.IsPostgres() {
+		return strings.Join(pg.Addresses, ",") + "/" + pg.Database
+	}
+	return d.cfg.Store.Pad
+}
+
+// stored says what a PostgreSQL database that can be used could still do better.
+func (d *doctor) stored(ctx context.Context) {
+	if !d.cfg.Store.IsPostgres() {
+		return // looked at with the data folder
+	}
+	warnings, err := d.p.store.Review(ctx)
+	if err != nil {
+		d.fail("opslag", d.storeName(), "doe wat hier staat", "%v", err)
+		return
+	}
+	for _, w := range warnings {
+		d.warn("opslag", d.storeName(), w.Mend, "%s", w.Text)
+	}
+	if len(warnings) == 0 {
+		d.ok("opslag", d.storeName(), "bereikbaar, en het schema past bij dit programma")
+	}
 }
 
 // ask lets the peer tell about itself, if it runs.

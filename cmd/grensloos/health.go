@@ -76,7 +76,7 @@ func (h *health) parts(ctx context.Context) []beheer.OnderdeelJSON {
 	if err := p.store.Ping(asking); err != nil {
 		why = err.Error()
 	}
-	add("opslag", why, "zie dat de database van opslag bereikbaar is, en start de peer opnieuw als zij vervangen is")
+	add("opslag", why, "doe wat de uitleg zegt; zie dat de database van opslag bereikbaar is, en start de peer opnieuw als het bestand van SQLite vervangen is")
 	if p.vault != nil {
 		why = ""
 		if err := p.vault.Trouble(); err != nil {

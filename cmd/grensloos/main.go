@@ -39,7 +39,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.AddCommand(serveCommand(), demoCommand(), pkiCommand(), tokenCommand(), contractCommand(), peersCommand(), servicesCommand(), groupCommand(), joinCommand(),
 		toestemmingCommand(), terugmeldingCommand(), contactpersoonCommand(),
 		vraagCommand(), auditCommand(), connectorCommand(), herindelingCommand(),
-		doctorCommand(), configCommand(), kafkaCommand())
+		doctorCommand(), configCommand(), kafkaCommand(), migrateCommand())
 	completeFiles(root)
 	root.SetArgs(args)
 	root.SetIn(stdin)

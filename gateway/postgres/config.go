@@ -113,6 +113,9 @@ func (c Config) Check() error {
 	return errors.Join(errs...)
 }
 
+// Conns is how many connections this process has at most.
+func (c Config) Conns() int { return c.defaults().MaxConns }
+
 // defaults fills in what was left out.
 func (c Config) defaults() Config {
 	if c.MaxConns == 0 {

@@ -160,8 +160,8 @@ func unreadable(err error) error {
 	return &gateway.Error{Kind: gateway.Unavailable, Message: "PostgreSQL: no connection is made", Cause: err}
 }
 
-// errReadOnly is of a server that takes no writes.
-var errReadOnly = errors.New("the server takes no writes")
+// ErrReadOnly is of a server that takes no writes.
+var ErrReadOnly = errors.New("the server takes no writes")
 
 // takesWrites refuses a standby, and a database that is set read only. Servers from 14 on say so unasked.
 func takesWrites(ctx context.Context, conn *pgconn.PgConn) error {
@@ -176,7 +176,7 @@ func takesWrites(ctx context.Context, conn *pgconn.PgConn) error {
 		}
 	}
 	if standby == "on" || readOnly == "on" {
-		return errReadOnly
+		return ErrReadOnly
 	}
 	return nil
 }

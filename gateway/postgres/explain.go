@@ -37,6 +37,26 @@ func Again(err error) bool {
 	return false
 }
 
+// Lost reports whether a connection was lost, or ended by the server. What was under way is undone, unless it was a COMMIT, or a statement
+// without a transaction: then nobody knows.
+func Lost(err error) bool {
+	switch code := Code(err); {
+	case code == "57P01", code == "57P02", code == "57P05", code == "25P03", strings.HasPrefix(code, "08"):
+		return true
+	case code != "":
+		return false
+	}
+	if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	for _, lost := range []error{driver.ErrBadConn, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, pgconn.ErrConnClosed, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, lost) {
+			return true
+		}
+	}
+	return false
+}
+
 // Explain says what an error of a pool of c means, and what mends it. It is Unavailable where the same call may succeed later, once
 // somebody mended it if need be; else Internal. An error that is classified already is returned as it is. The values of the statement
 // and of rows, which the server repeats in some errors, are left out.
@@ -63,21 +83,20 @@ func (c Config) Explain(err error) error {
 	_, connecting := errors.AsType[*pgconn.ConnectError](err)
 	var dns *net.DNSError
 	switch {
-	case errors.Is(err, errReadOnly):
+	case errors.Is(err, ErrReadOnly):
 		return say("none of adressen (%s) takes writes: it is a standby, or the database is set read only; name the primary in adressen, promote one "+
 			"(SELECT pg_promote()), or ALTER DATABASE %q RESET default_transaction_read_only", at, c.Database)
 	case errors.Is(err, context.Canceled):
 		return say("the caller went away")
 	case errors.Is(err, context.DeadlineExceeded), pgconn.Timeout(err):
-		return say("no answer in time from %s, or all maxVerbindingen (%d) connections were in use: see pg_stat_activity", at, c.defaults().MaxConns)
+		return say("no answer in time from %s, or all maxVerbindingen (%d) connections were in use: see pg_stat_activity", at, c.Conns())
 	case errors.As(err, &dns):
 		return say("the name %s is not known: mend adressen", dns.Name)
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
 		return say("nothing listens at %s: start the server, or mend adressen", at)
 	case connecting:
 		return say("no connection to %s", at)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE),
-		errors.Is(err, net.ErrClosed), errors.Is(err, pgconn.ErrConnClosed), errors.Is(err, driver.ErrBadConn):
+	case Lost(err):
 		return say("the connection was lost; a new one is made at the next call")
 	}
 	if _, ok := errors.AsType[net.Error](err); ok {
@@ -122,6 +141,8 @@ func (c Config) meaning(e *pgconn.PgError) string {
 		return "the server is stopping or starting, or it ended the connection; the next call makes a new one"
 	case "40001", "40P01":
 		return "too many changes of the same thing at once; the same call may succeed later"
+	case "42704":
+		return "a role or another object that is named is not there: CREATE ROLE first"
 	case "42P01", "3F000", "42703", "42883":
 		return "a table, column or function that is needed is not there: the schema of the database is missing or of another version"
 	case "58P01", "58030", "XX001", "XX002":
@@ -178,7 +199,7 @@ func safe(err error) error {
 		return errors.New(err.Error())
 	}
 	for _, known := range []error{
-		context.Canceled, context.DeadlineExceeded, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, pgconn.ErrConnClosed, errReadOnly,
+		context.Canceled, context.DeadlineExceeded, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, pgconn.ErrConnClosed, ErrReadOnly,
 		sql.ErrTxDone, sql.ErrConnDone, sql.ErrNoRows, driver.ErrBadConn,
 	} {
 		if errors.Is(err, known) {

@@ -115,7 +115,7 @@ func TestExplainHoldsNoValues(t *testing.T) {
 	if gateway.KindOf(err) != gateway.Internal || strings.Contains(err.Error(), value) {
 		t.Errorf("unknown error: %v", err)
 	}
-	for _, known := range []error{context.DeadlineExceeded, driver.ErrBadConn, io.EOF, errReadOnly} {
+	for _, known := range []error{context.DeadlineExceeded, driver.ErrBadConn, io.EOF, ErrReadOnly} {
 		if err := good().Explain(known); gateway.KindOf(err) != gateway.Unavailable || !errors.Is(err, known) {
 			t.Errorf("%v: got %v", known, err)
 		}

@@ -15,18 +15,26 @@ import (
 const MaxContactpersonen = 1000
 
 const contactColumns = `id, huishouden, naam, organisatie, telefoon, wet, geldig_van, beeindigd_op,
-	(SELECT group_concat(betrokkene, ' ') FROM (SELECT betrokkene FROM contactpersoon_leden WHERE contactpersoon = id ORDER BY betrokkene))`
+	(SELECT string_agg(betrokkene, ' ' ORDER BY betrokkene) FROM contactpersoon_leden WHERE contactpersoon = contactpersonen.id)`
 
 // WijsToe makes c the contact of its household. personen are its residents, in the order of c.Leden, each by the pseudonyms under
-// all live keys. It is a Conflict (contactpersoon.CodeBezet) when the household or one of them has an active contact.
+// all live keys. It is a Conflict (contactpersoon.CodeBezet) when the household or one of them has an active contact; c itself, a
+// second time, is no error.
 func (s *Store) WijsToe(ctx context.Context, c contactpersoon.Contactpersoon, personen [][]gateway.Pseudonym) error {
 	if len(personen) != len(c.Leden) || len(c.Leden) == 0 {
 		return gateway.Errorf(gateway.Invalid, "contactpersoon: give the pseudonyms of each resident")
 	}
-	return s.inTx(ctx, "contactpersoon", func(tx *sql.Tx) error {
+	return s.inTx(ctx, "contactpersoon", func(tx *tx) error {
 		var all []gateway.Pseudonym
 		for _, p := range personen {
 			all = append(all, p...)
+		}
+		there, err := scanContact(tx.QueryRowContext(ctx, `SELECT `+contactColumns+` FROM contactpersonen WHERE id = ?`, c.ID))
+		if err == nil && there.Huishouden == c.Huishouden && there.GeldigVan.Equal(c.GeldigVan) {
+			return nil
+		}
+		if err != nil && gateway.KindOf(err) != gateway.NotFound {
+			return err
 		}
 		marks, args := in(all)
 		var taken bool
@@ -53,7 +61,7 @@ func (s *Store) WijsToe(ctx context.Context, c contactpersoon.Contactpersoon, pe
 
 // BeeindigContact ends a contact as of at. Ending twice keeps the first moment.
 func (s *Store) BeeindigContact(ctx context.Context, id string, at time.Time) error {
-	return s.inTx(ctx, "contactpersoon", func(tx *sql.Tx) error {
+	return s.inTx(ctx, "contactpersoon", func(tx *tx) error {
 		c, err := scanContact(tx.QueryRowContext(ctx, `SELECT `+contactColumns+` FROM contactpersonen WHERE id = ?`, id))
 		if err != nil {
 			return err
@@ -70,7 +78,7 @@ func (s *Store) BeeindigContact(ctx context.Context, id string, at time.Time) er
 // Contactpersoon returns one contact, or NotFound.
 func (s *Store) Contactpersoon(ctx context.Context, id string) (contactpersoon.Contactpersoon, error) {
 	c, err := scanContact(s.read.QueryRowContext(ctx, `SELECT `+contactColumns+` FROM contactpersonen WHERE id = ?`, id))
-	return c, unavailable(err, "contactpersoon")
+	return c, s.unavailable(err, "contactpersoon")
 }
 
 // ContactpersonenVan returns the active contact of one person, given by the pseudonyms under all live keys; none is no error.
@@ -98,18 +106,18 @@ func (s *Store) Contactpersonen(ctx context.Context, actief bool, after string, 
 func (s *Store) contactpersonen(ctx context.Context, limit int, where string, args ...any) ([]contactpersoon.Contactpersoon, error) {
 	rows, err := s.read.QueryContext(ctx, `SELECT `+contactColumns+` FROM contactpersonen `+where+` ORDER BY id LIMIT ?`, append(args, limit)...) //nolint:gosec // G202: where is a literal of this file
 	if err != nil {
-		return nil, unavailable(err, "contactpersonen")
+		return nil, s.unavailable(err, "contactpersonen")
 	}
 	defer rows.Close()
 	var all []contactpersoon.Contactpersoon
 	for rows.Next() {
 		c, err := scanContact(rows)
 		if err != nil {
-			return nil, unavailable(err, "contactpersonen")
+			return nil, s.unavailable(err, "contactpersonen")
 		}
 		all = append(all, c)
 	}
-	return all, unavailable(rows.Err(), "contactpersonen")
+	return all, s.unavailable(rows.Err(), "contactpersonen")
 }
 
 func scanContact(row interface{ Scan(...any) error }) (contactpersoon.Contactpersoon, error) {

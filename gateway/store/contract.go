@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/grensloos/grensloos/gateway"
@@ -23,7 +24,7 @@ const maxBytes = 16 << 20
 // nothing is written. The error is of kind Conflict if Admit says so, or if another contract has the same iv.
 func (s *Store) Sign(ctx context.Context, c *contract.Content, sig contract.Signed, deliver []contract.Delivery) (adds bool, err error) {
 	hash := c.Hash()
-	err = s.inTx(ctx, "contract", func(tx *sql.Tx) error {
+	err = s.inTx(ctx, "contract", func(tx *tx) error {
 		adds = false
 		rec, err := contractOf(ctx, tx, hash)
 		if err != nil && gateway.KindOf(err) != gateway.NotFound {
@@ -59,11 +60,11 @@ func (s *Store) Sign(ctx context.Context, c *contract.Content, sig contract.Sign
 	return adds && err == nil, err
 }
 
-func insertContract(ctx context.Context, tx *sql.Tx, c *contract.Content, received time.Time) error {
+func insertContract(ctx context.Context, tx *tx, c *contract.Content, received time.Time) error {
 	hash := string(c.Hash())
 	done, err := tx.ExecContext(ctx, `INSERT INTO contracts (hash, iv, content, created_at, not_before, not_after, received_at)
 		VALUES (?,?,?,?,?,?,?) ON CONFLICT (iv) DO NOTHING`,
-		hash, c.IV, c.Raw, c.CreatedAt, c.Validity.NotBefore, c.Validity.NotAfter, unixMilli(received))
+		hash, c.IV, []byte(c.Raw), c.CreatedAt, c.Validity.NotBefore, c.Validity.NotAfter, unixMilli(received))
 	isNew, err := changed(done, err)
 	if err != nil {
 		return err
@@ -88,13 +89,13 @@ func insertContract(ctx context.Context, tx *sql.Tx, c *contract.Content, receiv
 // Contract returns one contract, or NotFound.
 func (s *Store) Contract(ctx context.Context, hash gateway.ContentHash) (contract.Record, error) {
 	rec, err := contractOf(ctx, s.read, hash)
-	return rec, unavailable(err, "contract")
+	return rec, s.unavailable(err, "contract")
 }
 
 // InForce returns the contracts that did not end before now, with their signatures: all that may be valid now or later.
 func (s *Store) InForce(ctx context.Context, now time.Time) ([]contract.Record, error) {
-	recs, err := contracts(ctx, s.read, 0, `WHERE not_after >= ? ORDER BY hash`, now.Unix())
-	return recs, unavailable(err, "contracts")
+	recs, err := contracts(ctx, s.read, `WHERE not_after >= ?`, now.Unix())
+	return recs, s.unavailable(err, "contracts")
 }
 
 // Contracts returns the contracts that f selects, by creation date, newest first unless f.Ascending. more is where the next page
@@ -130,7 +131,7 @@ func (s *Store) Contracts(ctx context.Context, f contract.Filter) (recs []contra
 	}
 	where += fmt.Sprintf(` ORDER BY created_at %s, hash %s LIMIT %d`, order, order, limit+1)
 	recs, last, err := page(ctx, s.read, limit, where, args...)
-	return recs, last, unavailable(err, "contracts")
+	return recs, last, s.unavailable(err, "contracts")
 }
 
 const (
@@ -149,14 +150,14 @@ func (s *Store) Unanswered(ctx context.Context, peer, self gateway.PeerID, now t
 		AND EXISTS (SELECT 1 FROM signatures s WHERE s.contract = c.hash AND s.peer = ?)
 		AND NOT EXISTS (SELECT 1 FROM signatures s WHERE s.contract = c.hash AND s.peer = ?)`,
 		unansweredUnit, now.Add(-unansweredFor).Unix(), string(peer), string(self)).Scan(&n)
-	return n, unavailable(err, "contracts")
+	return n, s.unavailable(err, "contracts")
 }
 
 // Changes counts the changes of contracts and signatures by any process on this database.
 func (s *Store) Changes(ctx context.Context) (int64, error) {
 	var n int64
 	err := s.read.QueryRowContext(ctx, `SELECT counter FROM contract_changes`).Scan(&n)
-	return n, unavailable(err, "changes")
+	return n, s.unavailable(err, "changes")
 }
 
 type queryer interface {
@@ -175,71 +176,98 @@ func contractOf(ctx context.Context, q queryer, hash gateway.ContentHash) (contr
 		return rec, err
 	}
 	rec.Received = fromMilli(received)
-	signed, err := signatures(ctx, q, hash)
-	rec.Signed = signed
+	signed, err := signatures(ctx, q, `WHERE contract = ?`, string(hash))
+	rec.Signed = signed[hash]
 	return rec, err
 }
 
-// contracts reads whole contracts; limit 0 is all that the clause selects.
-func contracts(ctx context.Context, q queryer, limit int, clause string, args ...any) ([]contract.Record, error) {
-	recs, _, err := page(ctx, q, limit, clause, args...)
-	return recs, err
-}
-
-func page(ctx context.Context, q queryer, limit int, clause string, args ...any) (recs []contract.Record, more *contract.Position, err error) {
-	rows, err := q.QueryContext(ctx, `SELECT hash, content, created_at, received_at FROM contracts `+clause, args...)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer rows.Close()
-	var last contract.Position
-	size := 0
-	for rows.Next() {
-		var rec contract.Record
-		var created, received int64
-		if err := rows.Scan(&rec.Hash, (*[]byte)(&rec.Raw), &created, &received); err != nil {
-			return nil, nil, err
-		}
-		size += len(rec.Raw)
-		if limit > 0 && len(recs) > 0 && (len(recs) == limit || size > maxBytes) {
-			more = &last
-			break
-		}
-		rec.Received = fromMilli(received)
-		last = contract.Position{Created: created, Hash: rec.Hash}
-		recs = append(recs, rec)
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return nil, nil, err
-	}
-	for i := range recs {
-		if recs[i].Signed, err = signatures(ctx, q, recs[i].Hash); err != nil {
-			return nil, nil, err
-		}
-	}
-	return recs, more, nil
-}
-
-func signatures(ctx context.Context, q queryer, hash gateway.ContentHash) ([]contract.Signed, error) {
-	rows, err := q.QueryContext(ctx, `SELECT peer, type, jws, x5t, chain, signed_at, received_at FROM signatures WHERE contract = ?
-		ORDER BY received_at, peer, type`, string(hash))
+// contracts reads whole contracts in the order of their hashes: two statements, however many there are. A signature that comes between
+// the two may be in it; one that was there before is.
+func contracts(ctx context.Context, q queryer, where string, args ...any) ([]contract.Record, error) {
+	rows, err := q.QueryContext(ctx, `SELECT hash, content, received_at FROM contracts `+where+` ORDER BY hash`, args...)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var all []contract.Signed
+	var recs []contract.Record
 	for rows.Next() {
-		sig := contract.Signed{Signature: contract.Signature{Hash: hash}}
+		var rec contract.Record
+		var received int64
+		if err := rows.Scan(&rec.Hash, (*[]byte)(&rec.Raw), &received); err != nil {
+			return nil, err
+		}
+		rec.Received = fromMilli(received)
+		recs = append(recs, rec)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil || len(recs) == 0 {
+		return nil, err
+	}
+	signed, err := signatures(ctx, q, `WHERE contract IN (SELECT hash FROM contracts `+where+`)`, args...)
+	for i := range recs {
+		recs[i].Signed = signed[recs[i].Hash]
+	}
+	return recs, err
+}
+
+// page reads at most limit contracts in the order of the clause, and at most maxBytes of content, but at least one. It looks at sizes
+// first, so that no content is read that is not returned.
+func page(ctx context.Context, q queryer, limit int, clause string, args ...any) (recs []contract.Record, more *contract.Position, err error) {
+	rows, err := q.QueryContext(ctx, `SELECT hash, created_at, length(content) FROM contracts `+clause, args...)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer rows.Close()
+	var hashes []gateway.ContentHash
+	var last contract.Position
+	total := 0
+	for rows.Next() {
+		var p contract.Position
+		var size int
+		if err := rows.Scan(&p.Hash, &p.Created, &size); err != nil {
+			return nil, nil, err
+		}
+		total += size
+		if len(hashes) > 0 && (len(hashes) == limit || total > maxBytes) {
+			more = &last
+			break
+		}
+		last = p
+		hashes = append(hashes, p.Hash)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil || len(hashes) == 0 {
+		return nil, nil, err
+	}
+	marks, chosen := in(hashes)
+	recs, err = contracts(ctx, q, `WHERE hash IN (`+marks+`)`, chosen...)
+	order := make(map[gateway.ContentHash]int, len(hashes))
+	for i, hash := range hashes {
+		order[hash] = i
+	}
+	slices.SortFunc(recs, func(a, b contract.Record) int { return order[a.Hash] - order[b.Hash] })
+	return recs, more, err
+}
+
+// signatures reads signatures by contract, each in the order in which they came.
+func signatures(ctx context.Context, q queryer, where string, args ...any) (map[gateway.ContentHash][]contract.Signed, error) {
+	rows, err := q.QueryContext(ctx, `SELECT contract, peer, type, jws, x5t, chain, signed_at, received_at FROM signatures `+where+`
+		ORDER BY received_at, peer, type`, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	all := map[gateway.ContentHash][]contract.Signed{}
+	for rows.Next() {
+		var sig contract.Signed
 		var chain []byte
 		var signedAt, received int64
-		if err := rows.Scan(&sig.Peer, &sig.Type, &sig.JWS, &sig.X5T, &chain, &signedAt, &received); err != nil {
+		if err := rows.Scan(&sig.Hash, &sig.Peer, &sig.Type, &sig.JWS, &sig.X5T, &chain, &signedAt, &received); err != nil {
 			return nil, err
 		}
 		if sig.Chain, err = x509.ParseCertificates(chain); err != nil {
 			return nil, err
 		}
 		sig.SignedAt, sig.Received = time.Unix(signedAt, 0).UTC(), fromMilli(received)
-		all = append(all, sig)
+		all[sig.Hash] = append(all[sig.Hash], sig)
 	}
 	return all, rows.Err()
 }

@@ -177,3 +177,43 @@ func TestContracts(t *testing.T) {
 		wantKind(t, err, gateway.Invalid, "limit")
 	}
 }
+
+// A page ends at its limit of bytes too, and says where the next one begins.
+func TestPagesAreBounded(t *testing.T) {
+	s := open(t)
+	const n = 18 // of nearly a megabyte each
+	for i := range n {
+		small := proposal(t, i, now.Add(time.Duration(i)*time.Second), "a")
+		raw := bytes.Replace(small.Raw, []byte(`"iv"`), append(bytes.Repeat([]byte(" "), 1<<20-2048), `"iv"`...), 1)
+		c, err := contract.ParseContent(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustSign(t, s, c, signed(c, uwi, contract.Accept, "x", now))
+	}
+	f, pages, seen := contract.Filter{Limit: 100, Ascending: true}, 0, 0
+	for {
+		recs, more, err := s.Contracts(t.Context(), f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size := 0
+		for _, rec := range recs {
+			size += len(rec.Raw)
+			if len(rec.Signed) != 1 || rec.Received.IsZero() {
+				t.Errorf("%d signatures, received %v", len(rec.Signed), rec.Received)
+			}
+		}
+		if size > maxBytes || len(recs) == 0 {
+			t.Errorf("page %d: %d contracts of %d bytes", pages, len(recs), size)
+		}
+		pages, seen = pages+1, seen+len(recs)
+		if more == nil {
+			break
+		}
+		f.After = *more
+	}
+	if pages != 2 || seen != n {
+		t.Errorf("%d contracts on %d pages, want %d on 2", seen, pages, n)
+	}
+}

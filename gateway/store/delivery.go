@@ -12,7 +12,7 @@ import (
 )
 
 // insertDelivery notes what must reach another party because of sig. A signature renewed under another certificate goes out again.
-func insertDelivery(ctx context.Context, tx *sql.Tx, hash gateway.ContentHash, sig contract.Signed, d contract.Delivery) error {
+func insertDelivery(ctx context.Context, tx *tx, hash gateway.ContentHash, sig contract.Signed, d contract.Delivery) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO deliveries (contract, receiver, type, submit, jws, state, attempts, next_at, reason, changed_at)
 		VALUES (?,?,?,?,?,'open',0,?,'',?) ON CONFLICT (contract, receiver, type) DO UPDATE SET jws = excluded.jws, state = 'open',
 		attempts = 0, next_at = excluded.next_at, reason = '', changed_at = excluded.changed_at`,
@@ -26,7 +26,7 @@ const deliveryColumns = `id, contract, receiver, type, submit, jws, state, attem
 // process dies meanwhile, another attempt follows then. Signatures on one contract reach a receiver in the order in which they
 // were put: a later one is not returned before the earlier one is delivered or failed. Attempts counts this one too.
 func (s *Store) ClaimDeliveries(ctx context.Context, now, until time.Time, limit int) (claimed []contract.Delivery, err error) {
-	err = s.inTx(ctx, "deliveries", func(tx *sql.Tx) error {
+	err = s.inTx(ctx, "contract", func(tx *tx) error {
 		rows, err := tx.QueryContext(ctx, `UPDATE deliveries SET next_at = ?, attempts = attempts + 1, changed_at = ? WHERE id IN (
 			SELECT d.id FROM deliveries d WHERE d.state = 'open' AND d.next_at <= ? AND NOT EXISTS (SELECT 1 FROM deliveries e
 				WHERE e.contract = d.contract AND e.receiver = d.receiver AND e.state = 'open' AND e.id < d.id)
@@ -44,37 +44,31 @@ func (s *Store) ClaimDeliveries(ctx context.Context, now, until time.Time, limit
 // SettleDelivery writes the outcome of an attempt: State, Next and Reason of d. It does nothing if a renewed signature took the
 // place of d's meanwhile, or if another attempt settled it.
 func (s *Store) SettleDelivery(ctx context.Context, d contract.Delivery) error {
-	return s.inTx(ctx, "delivery", func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `UPDATE deliveries SET state = ?, next_at = ?, reason = ?, changed_at = ? WHERE id = ? AND jws = ? AND state = 'open'`,
-			string(d.State), unixMilli(d.Next), d.Reason, unixMilli(d.Changed), d.ID, d.JWS)
-		return err
-	})
+	return s.exec(ctx, "delivery", `UPDATE deliveries SET state = ?, next_at = ?, reason = ?, changed_at = ? WHERE id = ? AND jws = ? AND state = 'open'`,
+		string(d.State), unixMilli(d.Next), d.Reason, unixMilli(d.Changed), d.ID, d.JWS)
 }
 
 // NextDelivery is the moment of the next attempt; the zero time if nothing is open.
 func (s *Store) NextDelivery(ctx context.Context) (time.Time, error) {
 	var next sql.NullInt64
 	err := s.read.QueryRowContext(ctx, `SELECT min(next_at) FROM deliveries WHERE state = 'open'`).Scan(&next)
-	return fromMilli(next.Int64), unavailable(err, "deliveries")
+	return fromMilli(next.Int64), s.unavailable(err, "deliveries")
 }
 
 // HastenDeliveries brings forward what is open for one receiver: it was just heard of, so it is worth trying.
 func (s *Store) HastenDeliveries(ctx context.Context, receiver gateway.PeerID, now time.Time) error {
-	return s.inTx(ctx, "deliveries", func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `UPDATE deliveries SET next_at = ? WHERE state = 'open' AND receiver = ? AND next_at > ? AND attempts > 0`,
-			unixMilli(now), string(receiver), unixMilli(now))
-		return err
-	})
+	return s.exec(ctx, "deliveries", `UPDATE deliveries SET next_at = ? WHERE state = 'open' AND receiver = ? AND next_at > ? AND attempts > 0`,
+		unixMilli(now), string(receiver), unixMilli(now))
 }
 
 // Deliveries returns all deliveries of one contract, in the order in which they were noted.
 func (s *Store) Deliveries(ctx context.Context, hash gateway.ContentHash) ([]contract.Delivery, error) {
 	rows, err := s.read.QueryContext(ctx, `SELECT `+deliveryColumns+` FROM deliveries WHERE contract = ? ORDER BY id`, string(hash))
 	if err != nil {
-		return nil, unavailable(err, "deliveries")
+		return nil, s.unavailable(err, "deliveries")
 	}
 	all, err := scanDeliveries(rows)
-	return all, unavailable(err, "deliveries")
+	return all, s.unavailable(err, "deliveries")
 }
 
 // FailedDeliveries counts, by contract, the deliveries that their receiver refused for good.
@@ -90,7 +84,7 @@ func (s *Store) OpenDeliveries(ctx context.Context) (map[gateway.ContentHash]int
 func (s *Store) countDeliveries(ctx context.Context, state contract.DeliveryState) (map[gateway.ContentHash]int, error) {
 	rows, err := s.read.QueryContext(ctx, `SELECT contract, count(*) FROM deliveries WHERE state = ? GROUP BY contract`, string(state))
 	if err != nil {
-		return nil, unavailable(err, "deliveries")
+		return nil, s.unavailable(err, "deliveries")
 	}
 	defer rows.Close()
 	counts := map[gateway.ContentHash]int{}
@@ -98,11 +92,11 @@ func (s *Store) countDeliveries(ctx context.Context, state contract.DeliveryStat
 		var hash gateway.ContentHash
 		var n int
 		if err := rows.Scan(&hash, &n); err != nil {
-			return nil, unavailable(err, "deliveries")
+			return nil, s.unavailable(err, "deliveries")
 		}
 		counts[hash] = n
 	}
-	return counts, unavailable(rows.Err(), "deliveries")
+	return counts, s.unavailable(rows.Err(), "deliveries")
 }
 
 func scanDeliveries(rows *sql.Rows) ([]contract.Delivery, error) {

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 
 	"github.com/grensloos/grensloos/gateway"
@@ -14,7 +13,7 @@ import (
 // first moment of a withdrawal or a confirmation counts, and none is ever undone. It returns the ids that were new or changed. Another
 // consent under the same id is a Conflict, and then none is taken over.
 func (s *Store) NeemOver(ctx context.Context, all []toestemming.Toestemming) (changedIDs []string, err error) {
-	err = s.inTx(ctx, "toestemming", func(tx *sql.Tx) error {
+	err = s.inTx(ctx, "toestemming", func(tx *tx) error {
 		changedIDs = nil
 		for _, t := range all {
 			isNew, err := neemOver(ctx, tx, t)
@@ -33,7 +32,7 @@ func (s *Store) NeemOver(ctx context.Context, all []toestemming.Toestemming) (ch
 	return changedIDs, nil
 }
 
-func neemOver(ctx context.Context, tx *sql.Tx, t toestemming.Toestemming) (adds bool, err error) {
+func neemOver(ctx context.Context, tx *tx, t toestemming.Toestemming) (adds bool, err error) {
 	velden, err := json.Marshal(nonNil(t.Velden))
 	if err != nil {
 		return false, gateway.Wrap(gateway.Invalid, err, "toestemming: velden")

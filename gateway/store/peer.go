@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"strings"
 	"time"
@@ -13,12 +12,9 @@ import (
 // PutPeer keeps what is known of another peer (FSC Core: id, name and address of negotiated peers are persisted). An empty
 // address leaves the one that is there.
 func (s *Store) PutPeer(ctx context.Context, p contract.KnownPeer, now time.Time) error {
-	return s.inTx(ctx, "peer", func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO peers (id, name, address, changed_at) VALUES (?,?,?,?) ON CONFLICT (id) DO UPDATE SET
-			name = excluded.name, address = CASE excluded.address WHEN '' THEN peers.address ELSE excluded.address END,
-			changed_at = excluded.changed_at`, string(p.ID), p.Name, p.Address, unixMilli(now))
-		return err
-	})
+	return s.exec(ctx, "peer", `INSERT INTO peers (id, name, address, changed_at) VALUES (?,?,?,?) ON CONFLICT (id) DO UPDATE SET
+		name = excluded.name, address = CASE excluded.address WHEN '' THEN peers.address ELSE excluded.address END,
+		changed_at = excluded.changed_at`, string(p.ID), p.Name, p.Address, unixMilli(now))
 }
 
 // Peers returns known peers by id: those named in ids if there are any, else the page after the id after (descending order unless
@@ -50,7 +46,7 @@ func (s *Store) Peers(ctx context.Context, f contract.PeerFilter) ([]contract.Kn
 	where += fmt.Sprintf(` ORDER BY id %s LIMIT %d`, order, limit)
 	rows, err := s.read.QueryContext(ctx, `SELECT id, name, address, announced_at FROM peers `+where, args...) //nolint:gosec // G202: where holds literals and marks
 	if err != nil {
-		return nil, unavailable(err, "peers")
+		return nil, s.unavailable(err, "peers")
 	}
 	defer rows.Close()
 	var all []contract.KnownPeer
@@ -58,12 +54,12 @@ func (s *Store) Peers(ctx context.Context, f contract.PeerFilter) ([]contract.Kn
 		var p contract.KnownPeer
 		var announced int64
 		if err := rows.Scan((*string)(&p.ID), &p.Name, &p.Address, &announced); err != nil {
-			return nil, unavailable(err, "peers")
+			return nil, s.unavailable(err, "peers")
 		}
 		p.Announced = fromMilli(announced)
 		all = append(all, p)
 	}
-	return all, unavailable(rows.Err(), "peers")
+	return all, s.unavailable(rows.Err(), "peers")
 }
 
 var likeEscaper = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)

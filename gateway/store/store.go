@@ -1,15 +1,16 @@
 // Package store keeps the state of one peer: contracts with their signatures and what must still reach other peers, the peers
-// that it knows, and the consents of its register. SQLite today; the statements and the tests are written so that PostgreSQL
-// can pass the same suite.
+// that it knows, and the consents of its register. SQLite for one process, PostgreSQL for more; one set of methods, statements and
+// tests for both. Where the two differ stands in sqlite.go and postgres.go.
 //
 // It decides nothing: whether a signature may stand beside the others is asked of gateway/contract inside the transaction that
 // writes it, and what must be delivered is written in that same transaction. Content of a contract is kept byte for byte as it
 // came, since hashes depend on array order (FSC Core, content hash), and is never updated or deleted.
 //
-// It refuses a database that a newer Grensloos wrote, and a file that is not ours.
+// It refuses a database that this program is too old or too new for, and one that is not ours.
 //
 // Invariants: no BSN, name or other personal data of a resident enters a table, only a pseudonym of this peer; a change of
-// contracts or signatures always moves contract_changes, in the same transaction.
+// contracts or signatures always moves contract_changes, in the same transaction; what is read in a transaction of inTx is not
+// changed by another process until it ends.
 package store
 
 import (
@@ -18,74 +19,115 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
-	"net/url"
-	"os"
-	"path/filepath"
-	"runtime"
 	"time"
 
-	_ "modernc.org/sqlite" // the driver "sqlite"
-
 	"github.com/grensloos/grensloos/gateway"
+	"github.com/grensloos/grensloos/gateway/postgres"
 )
 
 // Config says where the state is kept.
 type Config struct {
-	// Driver is the engine: "sqlite" (the default).
+	// Driver is the engine: "sqlite" (the default), or "postgres".
 	Driver string `yaml:"driver"`
 	// Pad is the file of the SQLite database; it is made, with mode 0600, when it does not exist.
 	Pad string `yaml:"pad"`
+	// Postgres is the PostgreSQL database, for the driver postgres (docs/postgresql.md).
+	Postgres PostgresConfig `yaml:"postgres"`
+}
+
+// PostgresConfig is the database, as whom this peer uses it, and as whom `grensloos migrate` makes its schema.
+type PostgresConfig struct {
+	postgres.Config `yaml:",inline"`
+	// Migration is the role that owns the schema. Only `grensloos migrate` signs in as it.
+	Migration MigrationConfig `yaml:"migratie"`
+}
+
+// MigrationConfig is the role that owns the schema.
+type MigrationConfig struct {
+	// User is its name.
+	User string `yaml:"gebruiker"`
+	// PasswordFile holds its password; mode 0600. It need not be on the machine where the peer runs.
+	PasswordFile string `yaml:"wachtwoordBestand"`
+}
+
+// IsPostgres reports whether the state is in PostgreSQL.
+func (c Config) IsPostgres() bool { return c.Driver == drivePostgres }
+
+const (
+	driveSQLite   = "sqlite"
+	drivePostgres = "postgres"
+	// minConns is what a store needs: one to write, one to read, and one for who leads (Alone).
+	minConns = 3
+)
+
+// Check returns all that is wrong at once, each with its key and the mend.
+func (c Config) Check() error {
+	switch c.Driver {
+	case "", driveSQLite:
+		return nil
+	case drivePostgres:
+	default:
+		return gateway.Errorf(gateway.Invalid, "driver %.20q: use %q or %q", c.Driver, driveSQLite, drivePostgres)
+	}
+	var errs []error
+	if err := c.Postgres.Check(); err != nil {
+		errs = append(errs, gateway.Wrap(gateway.Invalid, err, "postgres"))
+	}
+	if c.Postgres.MaxConns != 0 && c.Postgres.MaxConns < minConns {
+		errs = append(errs, gateway.Errorf(gateway.Invalid, "postgres.maxVerbindingen: %d or more", minConns))
+	}
+	if c.Postgres.Migration.User != "" && c.Postgres.Migration.User == c.Postgres.User {
+		errs = append(errs, gateway.Errorf(gateway.Invalid, "postgres.migratie.gebruiker: is the role that the peer runs as; who runs must not be able to change or drop the tables"))
+	}
+	return errors.Join(errs...)
+}
+
+// Files are the file names in it, for the program to resolve.
+func (c *Config) Files() []*string {
+	return append(c.Postgres.Config.Files(), &c.Postgres.Migration.PasswordFile)
 }
 
 // Store is one peer's state. Its methods may be called from many goroutines. Errors are of kind NotFound, Conflict or Invalid
-// where they say so; all others are of kind Unavailable: nobody can tell what is true as long as the database fails.
+// where they say so; all others are of kind Unavailable: nobody can tell what is true as long as the database fails. After one of
+// kind Unavailable a change may have been made or not; every method that writes may be called again with the same arguments, and
+// then says what it would have said.
 type Store struct {
-	write *sql.DB // one connection: SQLite has one writer, and every transaction on it starts as one
-	read  *sql.DB
+	engine
+	write *db
+	read  *db
 }
 
 //go:embed migrations
 var migrations embed.FS
 
-// applicationID marks the file as ours ("GRSL").
-const applicationID = 0x4752534c
-
-// Open opens the database, makes it if it is not there, and brings its schema up to date.
+// Open opens the database. That of SQLite is made if it is not there, and its schema brought up to date; that of PostgreSQL is
+// refused if `grensloos migrate` did not make it fit for this program.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
-	if cfg.Driver != "" && cfg.Driver != "sqlite" {
-		return nil, gateway.Errorf(gateway.Invalid, "store.driver %.20q: use \"sqlite\"", cfg.Driver)
-	}
-	if cfg.Pad == "" {
-		return nil, gateway.Errorf(gateway.Invalid, "store.pad: give the file of the database")
-	}
-	pad, err := filepath.Abs(cfg.Pad)
-	if err != nil {
-		return nil, fmt.Errorf("store.pad: %w", err)
-	}
-	if err := private(pad); err != nil {
+	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
-	s := &Store{}
-	if s.write, err = openSQLite(pad, "_txlock=immediate"); err != nil {
-		return nil, err
+	if cfg.IsPostgres() {
+		return openPostgres(ctx, cfg, false)
 	}
-	s.write.SetMaxOpenConns(1)
-	if err := s.migrate(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("database %s: %w", pad, err), s.Close())
-	}
-	if s.read, err = openSQLite(pad, "_pragma=query_only(1)"); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	s.read.SetMaxOpenConns(max(4, runtime.NumCPU()))
-	s.read.SetMaxIdleConns(max(4, runtime.NumCPU()))
-	return s, nil
+	return openFile(ctx, cfg.Pad)
 }
 
-// Close gives the database back. The write-ahead log is folded into the file when this was the last connection.
+// Inspect opens a database to read from it, also while its peer runs. Only the methods that read may be called. It refuses a
+// database that is not there, of another program, or with a schema that this program can't read.
+func Inspect(ctx context.Context, cfg Config) (*Store, error) {
+	if err := cfg.Check(); err != nil {
+		return nil, err
+	}
+	if cfg.IsPostgres() {
+		return openPostgres(ctx, cfg, true)
+	}
+	return inspectFile(ctx, cfg.Pad)
+}
+
+// Close gives the database back. SQLite's write-ahead log is folded into the file when this was the last connection.
 func (s *Store) Close() error {
 	var errs []error
-	if s.read != nil {
+	if s.read != nil && s.read != s.write {
 		errs = append(errs, s.read.Close())
 	}
 	if s.write != nil {
@@ -94,129 +136,69 @@ func (s *Store) Close() error {
 	return errors.Join(errs...)
 }
 
-// Inspect opens a database to read from it, also while its peer runs. Only the methods that read may be called. It refuses a
-// database that is not there, of another program, or with another schema than this program's.
-func Inspect(ctx context.Context, cfg Config) (*Store, error) {
-	if _, err := os.Stat(cfg.Pad); err != nil {
-		return nil, gateway.Wrap(gateway.NotFound, err, "database")
-	}
-	files, err := fs.Glob(migrations, "migrations/sqlite/*.sql")
-	if err != nil {
-		return nil, err
-	}
-	s := &Store{}
-	if s.read, err = openSQLite(cfg.Pad, "_pragma=query_only(1)"); err != nil {
-		return nil, err
-	}
-	s.read.SetMaxOpenConns(1)
-	var version, app int
-	row := s.read.QueryRowContext(ctx, `SELECT (SELECT user_version FROM pragma_user_version), (SELECT application_id FROM pragma_application_id)`)
-	if err := row.Scan(&version, &app); err != nil {
-		return nil, errors.Join(unavailable(err, "schema"), s.Close())
-	}
-	if app != applicationID || version != len(files) {
-		return nil, errors.Join(gateway.Errorf(gateway.Conflict, "database %s: schema %d, this program has %d: the peer brings it up to date when it starts", cfg.Pad, version, len(files)), s.Close())
-	}
-	return s, nil
-}
-
-// Ping reports whether the database answers.
+// Ping reports whether the database answers, takes writes, and is still one that this program may use.
 func (s *Store) Ping(ctx context.Context) error {
-	var one int
-	return unavailable(s.read.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'contracts'`).Scan(&one), "ping")
+	return s.unavailable(s.alive(ctx), "ping")
 }
 
-// private makes the file with mode 0600 (SQLite gives its side files the same mode) and refuses one that others may read.
-func private(pad string) error {
-	f, err := os.OpenFile(pad, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return fmt.Errorf("database: %w", err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return fmt.Errorf("database: %w", err)
-	}
-	if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 {
-		return gateway.Errorf(gateway.Invalid, "database %s: mode %v, want a file that only its owner may read: chmod 600", pad, info.Mode())
-	}
-	return nil
-}
+// triesTx is how often a transaction is run at most.
+const triesTx = 4
 
-func openSQLite(pad, extra string) (*sql.DB, error) {
-	dsn := url.URL{
-		Scheme: "file", Path: pad,
-		RawQuery: "_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&" + extra,
-	}
-	db, err := sql.Open("sqlite", dsn.String())
-	if err != nil {
-		return nil, fmt.Errorf("database %s: %w", pad, err)
-	}
-	return db, nil
-}
-
-// migrate runs the numbered files that this database has not seen, all in one transaction.
-func (s *Store) migrate(ctx context.Context) error {
-	files, err := fs.Glob(migrations, "migrations/sqlite/*.sql") // sorted
-	if err != nil {
-		return err
-	}
-	tx, err := s.write.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer tx.Rollback() //nolint:errcheck // no effect after Commit
-	var version, app, tables int
-	if err := tx.QueryRowContext(ctx, `SELECT (SELECT user_version FROM pragma_user_version), (SELECT application_id FROM pragma_application_id),
-		(SELECT count(*) FROM sqlite_master)`).Scan(&version, &app, &tables); err != nil {
-		return err
-	}
-	if app != applicationID && (app != 0 || version != 0 || tables != 0) {
-		return gateway.Errorf(gateway.Invalid, "is a SQLite database of another program: give another file")
-	}
-	if version > len(files) {
-		return gateway.Errorf(gateway.Invalid, "has schema %d, this program knows up to %d: use the newer Grensloos that wrote it", version, len(files))
-	}
-	if version == len(files) {
-		return nil
-	}
-	for _, file := range files[version:] {
-		script, err := migrations.ReadFile(file)
-		if err != nil {
-			return err
-		}
-		if _, err := tx.ExecContext(ctx, string(script)); err != nil {
-			return fmt.Errorf("%s: %w", filepath.Base(file), err)
+// inTx runs fn in a writing transaction, in which nothing that fn reads is changed by another transaction of the same area: SQLite
+// has one writer, and on PostgreSQL each area has a lock. fn's classified errors come out as they are. fn runs again when the
+// database undid the transaction, so it must set what it returns anew each time.
+func (s *Store) inTx(ctx context.Context, area string, fn func(*tx) error) error {
+	for try := 1; ; try++ {
+		committing, err := s.once(ctx, area, fn)
+		// After a COMMIT that was not answered nobody knows what is true: that is the caller's to ask again.
+		if err == nil || committing || try == triesTx || ctx.Err() != nil || !s.again(err) {
+			s.wrote(err)
+			return s.unavailable(err, area)
 		}
 	}
-	if _, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d", applicationID, len(files))); err != nil {
-		return err
-	}
-	return tx.Commit()
 }
 
-// inTx runs fn in a writing transaction. fn's classified errors come out as they are.
-func (s *Store) inTx(ctx context.Context, doing string, fn func(*sql.Tx) error) error {
-	tx, err := s.write.BeginTx(ctx, nil)
+func (s *Store) once(ctx context.Context, area string, fn func(*tx) error) (committing bool, err error) {
+	leave, err := s.enter(ctx, area)
 	if err != nil {
-		return unavailable(err, doing)
+		return false, err
 	}
-	defer tx.Rollback() //nolint:errcheck // no effect after Commit
-	if err := fn(tx); err != nil {
-		return unavailable(err, doing)
+	defer leave()
+	inner, err := s.write.BeginTx(ctx, nil)
+	if err != nil {
+		return false, err
 	}
-	return unavailable(tx.Commit(), doing)
+	defer inner.Rollback() //nolint:errcheck // no effect after Commit
+	t := &tx{inner, s.write.marks}
+	if err := s.lock(ctx, t, area); err != nil {
+		return false, err
+	}
+	if err := fn(t); err != nil {
+		return false, err
+	}
+	return true, inner.Commit()
+}
+
+// exec runs one statement that writes and that may be run twice.
+func (s *Store) exec(ctx context.Context, doing, query string, args ...any) error {
+	for try := 1; ; try++ {
+		_, err := s.write.ExecContext(ctx, query, args...)
+		if err == nil || try == triesTx || ctx.Err() != nil || !s.again(err) {
+			s.wrote(err)
+			return s.unavailable(err, doing)
+		}
+	}
 }
 
 // unavailable classifies what the database itself says; an error that is classified already stays as it is.
-func unavailable(err error, doing string) error {
+func (s *Store) unavailable(err error, doing string) error {
 	if err == nil {
 		return nil
 	}
 	if _, ok := errors.AsType[*gateway.Error](err); ok {
 		return err
 	}
-	return gateway.Wrap(gateway.Unavailable, err, "database: "+doing)
+	return gateway.Wrap(gateway.Unavailable, s.explain(err), "database: "+doing)
 }
 
 // changed reports whether a statement changed a row.
@@ -240,4 +222,12 @@ func fromMilli(ms int64) time.Time {
 		return time.Time{}
 	}
 	return time.UnixMilli(ms).UTC()
+}
+
+// number reads the number that begins a migration's name.
+func number(name string) (n int, err error) {
+	if _, err := fmt.Sscanf(name, "%04d_", &n); err != nil {
+		return 0, fmt.Errorf("migration %s: its name begins with four digits and _", name)
+	}
+	return n, nil
 }

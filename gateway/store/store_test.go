@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -12,6 +13,8 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -28,15 +31,59 @@ const (
 
 var now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
-// open makes a store of its own for one test. A second engine runs the same tests by another function here.
+// suite is what both engines pass: on SQLite each by its own name, on PostgreSQL below TestPostgres (engines_test.go).
+// TestSuiteIsComplete holds it to the tests that there are.
+var suite = map[string]func(*testing.T){
+	"Contactpersonen": TestContactpersonen, "ContactAssignedAtOnce": TestContactAssignedAtOnce, "ContactAssignedAgain": TestContactAssignedAgain,
+	"Sign": TestSign, "InForce": TestInForce, "Unanswered": TestUnanswered, "UnansweredIsNotEvaded": TestUnansweredIsNotEvaded, "Contracts": TestContracts,
+	"PagesAreBounded": TestPagesAreBounded, "Deliveries": TestDeliveries, "RenewedSignatureGoesOutAgain": TestRenewedSignatureGoesOutAgain, "Peers": TestPeers, "Directory": TestDirectory,
+	"Left": TestLeft, "NeemOverFindsConsentsOfBothByOneBSN": TestNeemOverFindsConsentsOfBothByOneBSN, "NeemOverIsAllOrNothing": TestNeemOverIsAllOrNothing,
+	"TwoWriters": TestTwoWriters, "ClosedIsUnavailable": TestClosedIsUnavailable, "Terugmeldingen": TestTerugmeldingen,
+	"TerugmeldingHandledTwice": TestTerugmeldingHandledTwice, "OpenTerugmeldingenAreBounded": TestOpenTerugmeldingenAreBounded,
+	"Toestemmingen": TestToestemmingen, "ToestemmingRefused": TestToestemmingRefused, "AlleToestemmingen": TestAlleToestemmingen,
+	"ToestemmingenNeverCutOff": TestToestemmingenNeverCutOff, "AtOnce": TestAtOnce, "Alone": TestAlone,
+}
+
+// ofOneEngine are the tests that are about SQLite itself, or about nothing that a database does.
+var ofOneEngine = []string{
+	"Open", "Pragmas", "NoBSNInTheFile", "Inspect", "SuiteIsComplete", "Steps", "MigrationsOfBothEngines", "Numbered", "Check",
+}
+
+func TestSuiteIsComplete(t *testing.T) {
+	names, err := filepath.Glob("*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		raw, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.HasPrefix(raw, []byte("//go:build engines")) {
+			continue
+		}
+		for _, found := range regexp.MustCompile(`(?m)^func Test(\w+)\(t \*testing.T\)`).FindAllStringSubmatch(string(raw), -1) {
+			if suite[found[1]] == nil && !slices.Contains(ofOneEngine, found[1]) {
+				t.Errorf("%s: Test%s does not run on PostgreSQL: put it in suite, or say in ofOneEngine that it is of one engine", name, found[1])
+			}
+		}
+	}
+}
+
+// open makes a store of its own for one test.
 func open(t *testing.T) *Store {
 	t.Helper()
 	return openAt(t, filepath.Join(t.TempDir(), "peer.db"))
 }
 
+// configAt is the configuration of a database by the name pad, which is made when it is not there. That of PostgreSQL is in
+// engines_test.go.
+var configAt = func(_ *testing.T, pad string) Config { return Config{Pad: pad} }
+
+// openAt opens a database. Twice with one pad is as two processes do.
 func openAt(t *testing.T, pad string) *Store {
 	t.Helper()
-	s, err := Open(t.Context(), Config{Pad: pad})
+	s, err := Open(t.Context(), configAt(t, pad))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,10 +203,10 @@ func TestOpen(t *testing.T) {
 		_, err = Open(t.Context(), Config{Pad: pad})
 		wantKind(t, err, gateway.Invalid, "another program")
 	})
-	for name, cfg := range map[string]Config{"no file": {}, "unknown driver": {Driver: "oracle", Pad: "x"}} {
+	for name, cfg := range map[string]Config{"pad": {}, "driver": {Driver: "oracle", Pad: "x"}, "postgres: adressen": {Driver: "postgres", Pad: "x"}} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Open(t.Context(), cfg)
-			wantKind(t, err, gateway.Invalid, "store.")
+			wantKind(t, err, gateway.Invalid, name)
 		})
 	}
 }
@@ -167,7 +214,7 @@ func TestOpen(t *testing.T) {
 func TestPragmas(t *testing.T) {
 	s := open(t)
 	for pragma, want := range map[string]string{"journal_mode": "wal", "foreign_keys": "1", "synchronous": "2", "busy_timeout": "5000"} {
-		for name, db := range map[string]*sql.DB{"write": s.write, "read": s.read} {
+		for name, db := range map[string]*db{"write": s.write, "read": s.read} {
 			var got string
 			if err := db.QueryRowContext(t.Context(), "PRAGMA "+pragma).Scan(&got); err != nil {
 				t.Fatal(err)
@@ -231,14 +278,11 @@ func TestTwoWriters(t *testing.T) {
 }
 
 func TestClosedIsUnavailable(t *testing.T) {
-	s, err := Open(t.Context(), Config{Pad: filepath.Join(t.TempDir(), "peer.db")})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := open(t)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.Changes(t.Context())
+	_, err := s.Changes(t.Context())
 	wantKind(t, err, gateway.Unavailable, "changes")
 	_, err = s.Toestemmingen(t.Context(), []gateway.Pseudonym{"v1.x"}, "x")
 	wantKind(t, err, gateway.Unavailable, "toestemmingen")

@@ -37,7 +37,7 @@ func (s *Store) NeemAan(ctx context.Context, m terugmelding.Melding) (terugmeldi
 }
 
 func (s *Store) keepTerugmelding(ctx context.Context, kant string, m terugmelding.Melding) (terugmelding.Melding, error) {
-	err := s.inTx(ctx, "terugmelding", func(tx *sql.Tx) error {
+	err := s.inTx(ctx, "terugmelding", func(tx *tx) error {
 		done, err := tx.ExecContext(ctx, `INSERT INTO terugmeldingen (kant, `+terugmeldingColumns+`) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
 			ON CONFLICT (kant, id) DO NOTHING`, // a report that is one too many is rolled back below
 			kant, m.ID, string(m.Transactie), string(m.Dienst), string(m.Veld), string(m.Reden), m.Toelichting, string(m.Doel), m.Zaak,
@@ -66,7 +66,7 @@ func (s *Store) keepTerugmelding(ctx context.Context, kant string, m terugmeldin
 	return m, err
 }
 
-func (s *Store) roomFor(ctx context.Context, tx *sql.Tx, melder gateway.PeerID) error {
+func (s *Store) roomFor(ctx context.Context, tx *tx, melder gateway.PeerID) error {
 	var open int
 	err := tx.QueryRowContext(ctx, `SELECT count(*) FROM terugmeldingen WHERE kant = ? AND melder = ? AND status IN (?, ?)`, kantBron, string(melder),
 		string(terugmelding.Ontvangen), string(terugmelding.InOnderzoek)).Scan(&open)
@@ -79,13 +79,13 @@ func (s *Store) roomFor(ctx context.Context, tx *sql.Tx, melder gateway.PeerID) 
 // GedaneMelding returns one report that this peer made, or NotFound.
 func (s *Store) GedaneMelding(ctx context.Context, id string) (terugmelding.Melding, error) {
 	m, err := oneTerugmelding(ctx, s.read, kantMelder, id)
-	return m, unavailable(err, "terugmelding")
+	return m, s.unavailable(err, "terugmelding")
 }
 
 // OntvangenMelding returns one report that was made to this peer, or NotFound.
 func (s *Store) OntvangenMelding(ctx context.Context, id string) (terugmelding.Melding, error) {
 	m, err := oneTerugmelding(ctx, s.read, kantBron, id)
-	return m, unavailable(err, "terugmelding")
+	return m, s.unavailable(err, "terugmelding")
 }
 
 // GedaneMeldingen pages through the reports that this peer made, oldest id first: those of one worker, or of all if medewerker is
@@ -128,7 +128,7 @@ func (s *Store) WijzigOntvangen(ctx context.Context, id string, change func(teru
 
 func (s *Store) changeTerugmelding(ctx context.Context, kant, id string, change func(terugmelding.Melding) (terugmelding.Melding, error)) (terugmelding.Melding, error) {
 	var m terugmelding.Melding
-	err := s.inTx(ctx, "terugmelding", func(tx *sql.Tx) error {
+	err := s.inTx(ctx, "terugmelding", func(tx *tx) error {
 		var err error
 		if m, err = oneTerugmelding(ctx, tx, kant, id); err != nil {
 			return err
@@ -156,18 +156,18 @@ func (s *Store) terugmeldingen(ctx context.Context, limit int, where string, arg
 	}
 	rows, err := s.read.QueryContext(ctx, `SELECT `+terugmeldingColumns+` FROM terugmeldingen `+where+` ORDER BY id LIMIT ?`, append(args, limit)...) //nolint:gosec // G202: where is a literal of this file
 	if err != nil {
-		return nil, unavailable(err, "terugmeldingen")
+		return nil, s.unavailable(err, "terugmeldingen")
 	}
 	defer rows.Close()
 	var all []terugmelding.Melding
 	for rows.Next() {
 		m, err := scanTerugmelding(rows)
 		if err != nil {
-			return nil, unavailable(err, "terugmeldingen")
+			return nil, s.unavailable(err, "terugmeldingen")
 		}
 		all = append(all, m)
 	}
-	return all, unavailable(rows.Err(), "terugmeldingen")
+	return all, s.unavailable(rows.Err(), "terugmeldingen")
 }
 
 func scanTerugmelding(row interface{ Scan(...any) error }) (terugmelding.Melding, error) {

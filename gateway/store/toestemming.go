@@ -26,7 +26,7 @@ func (s *Store) Geef(ctx context.Context, t toestemming.Toestemming) error {
 	if err != nil {
 		return gateway.Wrap(gateway.Invalid, err, "toestemming: velden")
 	}
-	return s.inTx(ctx, "toestemming", func(tx *sql.Tx) error {
+	return s.inTx(ctx, "toestemming", func(tx *tx) error {
 		done, err := tx.ExecContext(ctx, `INSERT INTO toestemmingen (`+toestemmingColumns+`) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
 			ON CONFLICT (id) DO NOTHING`,
 			t.ID, string(t.Betrokkene), string(t.Soort), string(t.Doel), t.DoelVersie, string(t.Ontvanger), string(velden), t.GegevenDoor,
@@ -57,7 +57,7 @@ func (s *Store) Bevestig(ctx context.Context, id string, at time.Time) error {
 }
 
 func (s *Store) changeToestemming(ctx context.Context, id string, change func(*toestemming.Toestemming)) error {
-	return s.inTx(ctx, "toestemming", func(tx *sql.Tx) error {
+	return s.inTx(ctx, "toestemming", func(tx *tx) error {
 		t, err := scanToestemming(tx.QueryRowContext(ctx, `SELECT `+toestemmingColumns+` FROM toestemmingen WHERE id = ?`, id))
 		if err != nil {
 			return err
@@ -72,7 +72,7 @@ func (s *Store) changeToestemming(ctx context.Context, id string, change func(*t
 // Toestemming returns one consent, or NotFound.
 func (s *Store) Toestemming(ctx context.Context, id string) (toestemming.Toestemming, error) {
 	t, err := scanToestemming(s.read.QueryRowContext(ctx, `SELECT `+toestemmingColumns+` FROM toestemmingen WHERE id = ?`, id))
-	return t, unavailable(err, "toestemming")
+	return t, s.unavailable(err, "toestemming")
 }
 
 // Toestemmingen returns every consent of one person for one purpose, for all recipients, whatever their state: what State of
@@ -110,18 +110,18 @@ func (s *Store) AlleToestemmingen(ctx context.Context, after string, limit int) 
 func (s *Store) toestemmingen(ctx context.Context, where string, args ...any) ([]toestemming.Toestemming, error) {
 	rows, err := s.read.QueryContext(ctx, `SELECT `+toestemmingColumns+` FROM toestemmingen `+where, args...) //nolint:gosec // G202: where is a literal of this file
 	if err != nil {
-		return nil, unavailable(err, "toestemmingen")
+		return nil, s.unavailable(err, "toestemmingen")
 	}
 	defer rows.Close()
 	var all []toestemming.Toestemming
 	for rows.Next() {
 		t, err := scanToestemming(rows)
 		if err != nil {
-			return nil, unavailable(err, "toestemmingen")
+			return nil, s.unavailable(err, "toestemmingen")
 		}
 		all = append(all, t)
 	}
-	return all, unavailable(rows.Err(), "toestemmingen")
+	return all, s.unavailable(rows.Err(), "toestemmingen")
 }
 
 func scanToestemming(row interface{ Scan(...any) error }) (toestemming.Toestemming, error) {

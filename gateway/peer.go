@@ -34,7 +34,6 @@ type GroupRules struct {
 }
 
 var (
-	peerIDForm  = regexp.MustCompile(`^[0-9]{20}$`)
 	groupIDForm = regexp.MustCompile(`^[a-zA-Z0-9./_-]{1,100}$`)
 	serviceForm = regexp.MustCompile(`^[a-zA-Z0-9._-]{3,100}$`)
 )
@@ -42,7 +41,7 @@ var (
 // ParsePeerID accepts an OIN of 20 digits and nothing else. The error is of kind Invalid and does not repeat the input, which may
 // be anything that stood in the wrong place.
 func ParsePeerID(s string) (PeerID, error) {
-	if !peerIDForm.MatchString(s) {
+	if len(s) != 20 || strings.ContainsFunc(s, func(c rune) bool { return c < '0' || c > '9' }) {
 		return "", Errorf(Invalid, "peer id: give an OIN of 20 digits")
 	}
 	return PeerID(s), nil

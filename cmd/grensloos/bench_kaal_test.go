@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -124,9 +125,10 @@ func (d kaalDeel) serve(stdin io.Reader, stdout io.Writer) error {
 	return log.close()
 }
 
-// kaalLog is the least that is durable and fast: one committer, who writes what came in while it was syncing as one batch, into a file
-// that was filled with zeros before. It knows no records, checksums or segments; full, it begins again at the start.
+// kaalLog is the least that is durable and fast: one committer, who writes what came in while it was syncing as one batch, into segments
+// that were filled with zeros ahead. It knows no records, checksums or order.
 type kaalLog struct {
+	path string // of all segments, before their number
 	file *os.File
 	wake chan struct{}
 	done chan struct{}
@@ -141,14 +143,15 @@ type kaalBatch struct {
 	err  error
 }
 
-const kaalLogBytes = 64 << 20
+// kaalSegment is the size that a peer's journal has, too.
+const kaalSegment = 32 << 20
 
 func openKaalLog(path string) (*kaalLog, error) {
-	f, err := filled(path, kaalLogBytes)
+	f, err := filled(path+"0", kaalSegment)
 	if err != nil {
 		return nil, err
 	}
-	l := &kaalLog{file: f, wake: make(chan struct{}, 1), done: make(chan struct{}), open: &kaalBatch{done: make(chan struct{})}}
+	l := &kaalLog{path: path, file: f, wake: make(chan struct{}, 1), done: make(chan struct{}), open: &kaalBatch{done: make(chan struct{})}}
 	go l.commit()
 	return l, nil
 }
@@ -169,14 +172,27 @@ func (l *kaalLog) append(record []byte) error {
 func (l *kaalLog) commit() {
 	defer close(l.done)
 	var off int64
-	spare := make([]byte, 0, 1<<16)
+	var next chan *os.File
+	segment, spare := 0, make([]byte, 0, 1<<16)
 	for range l.wake {
 		l.mu.Lock()
 		b := l.open
 		l.open = &kaalBatch{done: make(chan struct{}), buf: spare[:0]}
 		l.mu.Unlock()
-		if off+int64(len(b.buf)) > kaalLogBytes {
-			off = 0
+		if next == nil && off > kaalSegment/2 {
+			segment++
+			next = make(chan *os.File, 1)
+			go func(path string) {
+				f, err := filled(path, kaalSegment)
+				if err != nil {
+					panic(err)
+				}
+				next <- f
+			}(l.path + strconv.Itoa(segment))
+		}
+		if off+int64(len(b.buf)) > kaalSegment {
+			_ = l.file.Close()
+			l.file, off, next = <-next, 0, nil
 		}
 		if len(b.buf) > 0 {
 			_, b.err = l.file.WriteAt(b.buf, off)

@@ -325,3 +325,21 @@ func load() string {
 	first, _, _ := strings.Cut(string(raw), " ")
 	return "load " + first
 }
+
+// BenchmarkKeten is one chain under 32 clients, for who works on its speed: -bench Keten/b. With GRENSLOOS_BENCH it leaves the profiles.
+func BenchmarkKeten(b *testing.B) {
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
+	for _, chain := range []string{"a", "b", "c"} {
+		b.Run(chain, func(b *testing.B) {
+			k := startKetens(b)
+			defer k.stop()
+			k.meet(chain, 32, time.Second)
+			m := k.meet(chain, 32, 5*time.Second)
+			b.ReportMetric(m.perSecond, "req/s")
+			b.ReportMetric(float64(m.cpu.Microseconds()), "cpu-us/req")
+			if dir := os.Getenv("GRENSLOOS_BENCH"); dir != "" {
+				k.profile(chain, dir, 5*time.Second)
+			}
+		})
+	}
+}

@@ -29,6 +29,8 @@ type Options struct {
 	StatementTimeout, LockTimeout time.Duration
 	// ReadOnly makes every transaction read only, and takes a standby too.
 	ReadOnly bool
+	// Settings are settings of the server that these connections have besides, whatever the role or the database says.
+	Settings map[string]string
 	// Wrap stands between database/sql and the connections, for instance to log statements.
 	Wrap func(driver.Connector) driver.Connector
 }
@@ -96,6 +98,7 @@ func (c Config) base(o Options) (*pgx.ConnConfig, error) {
 		"statement_timeout":                   strconv.FormatInt(o.StatementTimeout.Milliseconds(), 10),
 		"lock_timeout":                        strconv.FormatInt(o.LockTimeout.Milliseconds(), 10),
 	}
+	maps.Copy(p.RuntimeParams, o.Settings)
 	// A password leaves this process only in the form of SCRAM, which a false server cannot use elsewhere. none: the server asks no
 	// password, since it knows us by our certificate or by the socket.
 	p.RequireAuth, p.ChannelBinding = "scram-sha-256,none", "prefer"

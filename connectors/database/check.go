@@ -6,7 +6,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/grensloos/grensloos/connectors"
 	"github.com/grensloos/grensloos/gateway"
@@ -16,7 +15,7 @@ import (
 // when the mapping can't be used: exit non-zero. It reads a sample of the source's rows to try the conversions, so it is for
 // whoever may see them; what it writes has no value from the source.
 func Check(ctx context.Context, cfg Config, out io.Writer) error {
-	s, err := open(cfg, Options{})
+	s, err := open(ctx, cfg, Options{})
 	if err != nil {
 		return err
 	}
@@ -45,7 +44,7 @@ func Check(ctx context.Context, cfg Config, out io.Writer) error {
 // Findings is Check on a source that need not be usable, as Open demands. The error says that the mapping can't be read, with file
 // and line, or that the source can't be reached.
 func Findings(ctx context.Context, cfg Config) ([]connectors.Bevinding, error) {
-	s, err := open(cfg, Options{})
+	s, err := open(ctx, cfg, Options{})
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +55,7 @@ func Findings(ctx context.Context, cfg Config) ([]connectors.Bevinding, error) {
 // Check compares the mapping with the tables and columns that there are, tries the conversions on a sample of rows, and says what
 // of the common schema is not mapped.
 func (s *Source) Check(ctx context.Context) ([]connectors.Bevinding, error) {
-	findings, err := s.structuur(ctx)
+	findings, err := s.dialect.structuur(ctx, s)
 	if err != nil || slices.ContainsFunc(findings, func(b connectors.Bevinding) bool { return b.Ernst == connectors.Fout }) {
 		return findings, err
 	}
@@ -72,7 +71,7 @@ func (s *Source) Check(ctx context.Context) ([]connectors.Bevinding, error) {
 
 // mapped is a table and the columns that the mapping expects in it.
 type mapped struct {
-	tabel    kolom
+	tabel    tabel
 	kolommen []kolom
 }
 
@@ -96,61 +95,25 @@ func (s *Source) mapped() []mapped {
 	return all
 }
 
-// structuur looks for every mapped table and column. It reads no row.
-func (s *Source) structuur(ctx context.Context) ([]connectors.Bevinding, error) {
-	var findings []connectors.Bevinding
-	seen := map[string]bool{}
-	for _, m := range s.mapped() {
-		have, err := s.kolommenVan(ctx, m.tabel)
-		if err != nil {
-			return nil, err
-		}
-		if len(have) == 0 {
-			findings = append(findings, s.fout(m.tabel.regel, "the source has no table or view %s", m.tabel))
-			continue
-		}
-		for _, k := range m.kolommen {
-			at := fmt.Sprint(m.tabel.naam, ".", k.naam, ":", k.regel)
-			if !have[strings.ToLower(k.naam)] && !seen[at] {
-				findings = append(findings, s.fout(k.regel, "table %s has no column %s", m.tabel, k))
-			}
-			seen[at] = true
-		}
-	}
-	return findings, nil
-}
-
-func (s *Source) kolommenVan(ctx context.Context, tabel kolom) (map[string]bool, error) {
-	rows, err := s.rijen(ctx, tabel.naam, `SELECT name FROM pragma_table_info(?) LIMIT 10000`, tabel.naam, 1, 10000)
-	if err != nil {
-		return nil, err
-	}
-	have := map[string]bool{}
-	for _, row := range rows {
-		have[strings.ToLower(tekst(row[0]))] = true
-	}
-	return have, nil
-}
-
 // personen looks for persons that can't be found, or not told apart.
 func (s *Source) personen(ctx context.Context) ([]connectors.Bevinding, error) {
-	p := s.m.persoon
-	form := fmt.Sprintf(`(typeof(%[1]s) = 'text' AND length(%[1]s) = 9)`, p.bsn.quoted())
+	p, d := s.m.persoon, s.dialect
+	vorm := d.vormTekst
 	if p.getal {
-		form = fmt.Sprintf(`typeof(%s) = 'integer'`, p.bsn.quoted())
+		vorm = d.vormGetal
 	}
 	var findings []connectors.Bevinding
 	for _, c := range []struct{ query, tekst string }{
 		{
-			fmt.Sprintf(`SELECT COUNT(*) FROM "%s" AS t WHERE ? AND NOT ifnull(%s, 0)`, p.tabel.naam, form),
+			fmt.Sprintf(`SELECT COUNT(*) FROM %s AS t WHERE NOT COALESCE(%s, FALSE)`, d.tabel(p.tabel), fmt.Sprintf(vorm, p.bsn.quoted())),
 			"%d rows hold no bsn in the form that is mapped (nine digits of text; vorm: getal for a number): they can't be found",
 		},
 		{
-			fmt.Sprintf(`SELECT COUNT(*) FROM (SELECT 1 FROM "%s" AS t WHERE ? AND %[2]s IS NOT NULL GROUP BY %[2]s HAVING COUNT(*) > 1)`, p.tabel.naam, p.bsn.quoted()),
+			fmt.Sprintf(`SELECT COUNT(*) FROM (SELECT 1 FROM %s AS t WHERE %[2]s IS NOT NULL GROUP BY %[2]s HAVING COUNT(*) > 1) AS twice`, d.tabel(p.tabel), p.bsn.quoted()),
 			"%d bsns stand in several rows: a question about them is refused",
 		},
 	} {
-		rows, err := s.rijen(ctx, "persoon", c.query, 1, 1, 1)
+		rows, err := s.rijen(ctx, "persoon", c.query, 1, 1)
 		if err != nil {
 			return nil, err
 		}
@@ -167,11 +130,12 @@ const sample = 1000
 // proef converts a sample of rows and counts, per field, the values that don't fit.
 func (s *Source) proef(ctx context.Context) ([]connectors.Bevinding, error) {
 	var findings []connectors.Bevinding
-	try := func(tabel kolom, veld string, v *veldKolommen) error {
+	try := func(t tabel, veld string, v *veldKolommen) error {
 		if v == nil || len(v.delen) == 0 {
 			return nil
 		}
-		rows, err := s.rijen(ctx, tabel.naam, steekproef(tabel, v), 1, v.breedte(), sample)
+		text := fmt.Sprintf(`SELECT %s FROM %s AS t LIMIT %d`, s.dialect.kolommen(v.kolommen()), s.dialect.tabel(t), sample)
+		rows, err := s.rijen(ctx, veld, text, v.breedte(), sample)
 		if err != nil {
 			return err
 		}
@@ -204,23 +168,15 @@ func (s *Source) proef(ctx context.Context) ([]connectors.Bevinding, error) {
 	return findings, nil
 }
 
-func steekproef(tabel kolom, v *veldKolommen) string {
-	var columns []string
-	for _, k := range v.kolommen() {
-		columns = append(columns, k.quoted())
-	}
-	return fmt.Sprintf(`SELECT %s FROM "%s" AS t WHERE ? LIMIT %d`, strings.Join(columns, ", "), tabel.naam, sample)
-}
-
 // sleutels looks for tables of which no row has a person: then the key is mapped to the wrong column, or to another type.
 func (s *Source) sleutels(ctx context.Context) ([]connectors.Bevinding, error) {
 	var findings []connectors.Bevinding
 	p := s.m.persoon
 	for _, dienst := range slices.Sorted(maps.Keys(s.m.diensten)) {
 		d := s.m.diensten[dienst]
-		text := fmt.Sprintf(`SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM "%[1]s" LIMIT 1)), (SELECT COUNT(*) FROM (SELECT 1 FROM "%[1]s" AS t, "%[3]s" AS p WHERE %[2]s = p."%[4]s" LIMIT 1)), ?`,
-			d.tabel.naam, d.sleutel.quoted(), p.tabel.naam, p.sleutel.naam)
-		rows, err := s.rijen(ctx, string(dienst), text, 1, 3, 1)
+		text := fmt.Sprintf(`SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM %[1]s LIMIT 1) AS filled), (SELECT COUNT(*) FROM (SELECT 1 FROM %[2]s LIMIT 1) AS joined)`,
+			s.dialect.tabel(d.tabel), s.dialect.samen(d, &p))
+		rows, err := s.rijen(ctx, string(dienst), text, 2, 1)
 		if err != nil {
 			return nil, err
 		}

@@ -108,7 +108,7 @@ func (c conversie) waarde(schema connectors.VeldSchema, raw any) (connectors.Waa
 	case connectors.Datum:
 		return c.datum(raw, s)
 	case connectors.JaNee:
-		return c.jaNee(raw, s)
+		return c.jaNee(s)
 	case connectors.Bedrag:
 		return c.bedrag(raw, s)
 	case connectors.Code:
@@ -130,9 +130,10 @@ func (c conversie) waarde(schema connectors.VeldSchema, raw any) (connectors.Waa
 
 var (
 	isoDatum = regexp.MustCompile(`^\d{4}(-\d{2}(-\d{2})?)?$`)
+	tijdstip = regexp.MustCompile(`^\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}(\.\d{1,6})?([+-]\d{2}(:\d{2})?)?$`)
 	brpDatum = regexp.MustCompile(`^\d{8}$`)
 	geheel   = regexp.MustCompile(`^-?\d{1,15}$`)
-	decimaal = regexp.MustCompile(`^-?\d{1,13}(\.\d{1,2})?$`)
+	decimaal = regexp.MustCompile(`^-?\d{1,13}(\.\d{1,2}0*)?$`) // zeros behind the cents: a NUMERIC of more decimals
 )
 
 func (c conversie) datum(raw any, s string) (connectors.Waarde, error) {
@@ -156,6 +157,9 @@ func (c conversie) datum(raw any, s string) (connectors.Waarde, error) {
 		default:
 			s = s[:4] + "-" + s[4:6] + "-" + s[6:]
 		}
+	}
+	if tijdstip.MatchString(s) { // its day, as written
+		s = s[:len(time.DateOnly)]
 	}
 	if !isoDatum.MatchString(s) {
 		return nil, fmt.Errorf("no date such as 2026-01-31")
@@ -181,7 +185,7 @@ func laatsteDag(datum string) time.Time {
 	return t
 }
 
-func (c conversie) jaNee(raw any, s string) (connectors.Waarde, error) {
+func (c conversie) jaNee(s string) (connectors.Waarde, error) {
 	waar, onwaar := slices.Contains(c.waar, s), slices.Contains(c.onwaar, s)
 	switch {
 	case waar || onwaar:
@@ -193,13 +197,13 @@ func (c conversie) jaNee(raw any, s string) (connectors.Waarde, error) {
 	case c.waar != nil:
 		return nil, fmt.Errorf("a value that neither waar nor onwaar names")
 	}
-	if b, ok := raw.(bool); ok {
-		return b, nil
+	switch s {
+	case "1", "true":
+		return true, nil
+	case "0", "false":
+		return false, nil
 	}
-	if s == "0" || s == "1" {
-		return s == "1", nil
-	}
-	return nil, fmt.Errorf("neither 0 nor 1; give waar or onwaar")
+	return nil, fmt.Errorf("neither 0 nor 1, true nor false; give waar or onwaar")
 }
 
 func (c conversie) bedrag(raw any, s string) (connectors.Waarde, error) {

@@ -1,8 +1,9 @@
 // Package database is the source that reads SQL tables or views of a gemeente's own system through a mapping (a YAML file) to
-// the common schema. The engine is SQLite, opened read-only.
+// the common schema. The engine is SQLite or PostgreSQL, read-only; dialect says in what they differ.
 //
 // It refuses at the start: a mapping that is not exact (unknown key, dienst, veld or conversion, a name that is no plain
-// identifier), and a source that lacks a mapped table or column. Every refusal names the mapping file and its line.
+// identifier), and a source that lacks a mapped table or column, or that does not let all of it be read. Every refusal names the
+// mapping file and its line.
 //
 // Invariants a reviewer must keep: names from the mapping are whitelisted and quoted, values are always bound; a statement names
 // the key, the peildatum and the asked columns and no other; whatever is wrong with the source at run time is an error of kind
@@ -16,30 +17,77 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net/url"
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/grensloos/grensloos/connectors"
 	"github.com/grensloos/grensloos/gateway"
+	"github.com/grensloos/grensloos/gateway/postgres"
 )
 
 // Config names a database and the mapping from its tables to the common schema.
 type Config struct {
-	// Driver is the engine. Default, and the only one: sqlite.
+	// Driver is the engine: sqlite or postgres. Default: sqlite.
 	Driver string `yaml:"driver"`
 	// Bestand is the SQLite file. It is opened read-only and must exist.
 	Bestand string `yaml:"bestand"`
+	// Postgres is the PostgreSQL database, and as whom it is read: a role that may do nothing but that (docs/connector.md). Not its
+	// key maxVerbindingen: the one below counts.
+	Postgres postgres.Config `yaml:"postgres"`
 	// Mapping is the YAML file that maps tables and columns to diensten and velden.
 	Mapping string `yaml:"mapping"`
 	// MaxVerbindingen bounds the connections to the source. Default: 4.
 	MaxVerbindingen int `yaml:"maxVerbindingen"`
-	// Wachttijd bounds one statement. Default: 2s.
+	// Wachttijd bounds one statement, also at the server. Default: 2s.
 	Wachttijd time.Duration `yaml:"wachttijd"`
+}
+
+// The engines.
+const (
+	driverSQLite   = "sqlite"
+	driverPostgres = "postgres"
+)
+
+// Check says all that is wrong with the configuration itself, each with its key below bron.database.
+func (c Config) Check() error {
+	var errs []error
+	bad := func(format string, args ...any) {
+		errs = append(errs, gateway.Errorf(gateway.Invalid, format, args...))
+	}
+	switch c.Driver {
+	case "", driverSQLite:
+		if c.Bestand == "" {
+			bad("bestand: give the SQLite file; for PostgreSQL set driver: postgres")
+		}
+		if len(c.Postgres.Addresses) > 0 || c.Postgres.Database != "" {
+			bad("postgres: belongs to driver: postgres")
+		}
+	case driverPostgres:
+		if c.Bestand != "" {
+			bad("bestand: belongs to driver: sqlite")
+		}
+		if c.Postgres.MaxConns != 0 {
+			bad("postgres.maxVerbindingen: give maxVerbindingen beside postgres, not in it")
+		}
+		if err := c.Postgres.Check(); err != nil {
+			bad("postgres: %v", err)
+		}
+	default:
+		bad("driver %.40q: choose from %s and %s", c.Driver, driverSQLite, driverPostgres)
+	}
+	if c.Mapping == "" {
+		bad("mapping: give the YAML file that maps tables and columns to diensten and velden")
+	}
+	if c.MaxVerbindingen < 0 || c.MaxVerbindingen > 1000 {
+		bad("maxVerbindingen: between 1 and 1000")
+	}
+	if c.Wachttijd != 0 && (c.Wachttijd < time.Millisecond || c.Wachttijd > time.Hour) {
+		bad("wachttijd: between 1ms and 1h")
+	}
+	return gateway.Wrap(gateway.Invalid, errors.Join(errs...), "source")
 }
 
 // Options are what a program or a test adds to a Config.
@@ -56,6 +104,7 @@ const maxRijen = 500
 // Source is a database behind a mapping.
 type Source struct {
 	db        *sql.DB
+	dialect   *dialect
 	m         *mapping
 	schema    *connectors.Schema
 	now       func() time.Time
@@ -68,11 +117,11 @@ var _ connectors.Source = (*Source)(nil)
 
 // Open reads the mapping, opens the database read-only and compares the two. It fails on any finding of Ernst fout.
 func Open(ctx context.Context, cfg Config, opts Options) (*Source, error) {
-	s, err := open(cfg, opts)
+	s, err := open(ctx, cfg, opts)
 	if err != nil {
 		return nil, err
 	}
-	findings, err := s.structuur(ctx)
+	findings, err := s.dialect.structuur(ctx, s)
 	for _, b := range findings {
 		if b.Ernst == connectors.Fout {
 			err = errors.Join(err, defect{b.Bestand, b.Regel, b.Tekst})
@@ -85,44 +134,37 @@ func Open(ctx context.Context, cfg Config, opts Options) (*Source, error) {
 	return s, nil
 }
 
-func open(cfg Config, opts Options) (*Source, error) {
-	if cfg.Driver != "" && cfg.Driver != "sqlite" {
-		return nil, gateway.Errorf(gateway.Invalid, "source driver %.40q: the only one is sqlite", cfg.Driver)
+func open(ctx context.Context, cfg Config, opts Options) (*Source, error) {
+	if err := cfg.Check(); err != nil {
+		return nil, err
 	}
 	m, err := loadMapping(cfg.Mapping)
 	if err != nil {
 		return nil, err
 	}
-	if info, err := os.Stat(cfg.Bestand); err != nil {
-		return nil, gateway.Wrap(gateway.Unavailable, err, "source bestand")
-	} else if !info.Mode().IsRegular() {
-		return nil, gateway.Errorf(gateway.Invalid, "source bestand %s: no file", cfg.Bestand)
-	}
 	s := &Source{m: m, schema: connectors.Gemeenschappelijk(), now: opts.Now, wachttijd: cfg.Wachttijd}
 	if s.now == nil {
 		s.now = time.Now
 	}
-	if s.wachttijd <= 0 {
+	if s.wachttijd == 0 {
 		s.wachttijd = 2 * time.Second
 	}
-	conns := cfg.MaxVerbindingen
-	if conns <= 0 {
-		conns = 4
+	if cfg.MaxVerbindingen == 0 {
+		cfg.MaxVerbindingen = 4
 	}
-	s.db = sql.OpenDB(connector{dsn(cfg.Bestand, s.wachttijd), opts.StatementLog})
-	s.db.SetMaxOpenConns(conns)
-	s.db.SetMaxIdleConns(conns)
+	if cfg.Driver == driverPostgres {
+		s.dialect = postgresDialect(cfg.Postgres)
+		s.db, err = openPostgres(ctx, cfg, s.wachttijd, opts.StatementLog)
+	} else {
+		s.dialect = &sqliteDialect
+		s.db, err = openSQLite(cfg, s.wachttijd, opts.StatementLog)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.db.SetMaxOpenConns(cfg.MaxVerbindingen)
+	s.db.SetMaxIdleConns(cfg.MaxVerbindingen)
 	return s, nil
-}
-
-// dsn opens a file read-only twice over: the file itself, and every statement on the connection.
-func dsn(file string, wait time.Duration) string {
-	u := url.URL{Scheme: "file", Opaque: (&url.URL{Path: file}).EscapedPath()}
-	u.RawQuery = url.Values{
-		"mode":    {"ro"},
-		"_pragma": {"query_only(1)", "busy_timeout(" + strconv.FormatInt(wait.Milliseconds(), 10) + ")"},
-	}.Encode()
-	return u.String()
 }
 
 func loadMapping(file string) (*mapping, error) {
@@ -167,7 +209,12 @@ func (s *Source) Sleutel(ctx context.Context, bsn gateway.BSN, attrs []connector
 		}
 		velden = append(velden, v)
 	}
-	rows, err := s.rijen(ctx, "persoon", query(p.tabel, p.bsn, []kolom{p.sleutel}, velden, 2), p.gebonden(bsn), 1+breedte(velden), 2)
+	param, gebonden := s.dialect.param, any(bsn.Reveal())
+	if p.getal {
+		n, _ := strconv.ParseInt(bsn.Reveal(), 10, 64) // nine digits by construction
+		param, gebonden = s.dialect.getal, n
+	}
+	rows, err := s.rijen(ctx, "persoon", s.dialect.query(p.tabel, p.bsn, param, []kolom{p.sleutel}, velden, 2), 1+breedte(velden), 2, gebonden)
 	switch {
 	case err != nil:
 		return connectors.Sleutel{}, err
@@ -219,7 +266,7 @@ func (s *Source) Lees(ctx context.Context, sleutel connectors.Sleutel, dienst ga
 	if d.peildatum.kolom.naam != "" {
 		extra = []kolom{d.peildatum.kolom}
 	}
-	rows, err := s.rijen(ctx, string(dienst), query(d.tabel, d.sleutel, extra, bronnen, limit+1), sleutel.Intern, len(extra)+breedte(bronnen), limit+1)
+	rows, err := s.rijen(ctx, string(dienst), s.dialect.query(d.tabel, d.sleutel, s.dialect.param, extra, bronnen, limit+1), len(extra)+breedte(bronnen), limit+1, sleutel.Intern)
 	if err != nil {
 		return connectors.Gegevens{}, err
 	}
@@ -248,37 +295,16 @@ func (s *Source) Lees(ctx context.Context, sleutel connectors.Sleutel, dienst ga
 	return out, nil
 }
 
-// query is the only place where a statement about a person is put together: whitelisted names, quoted and qualified. Unqualified,
-// SQLite takes a quoted name that is no column for a text, and a missing column would answer with its own name.
-func query(tabel, sleutel kolom, extra []kolom, velden []*veldKolommen, limit int) string {
-	var columns []string
-	for _, k := range extra {
-		columns = append(columns, k.quoted())
-	}
-	for _, v := range velden {
-		for _, k := range v.kolommen() {
-			columns = append(columns, k.quoted())
-		}
-	}
-	if len(columns) == 0 {
-		columns = []string{"1"}
-	}
-	return fmt.Sprintf(`SELECT %s FROM "%s" AS t WHERE %s = ? LIMIT %d`, strings.Join(columns, ", "), tabel.naam, sleutel.quoted(), limit)
-}
-
-func (k kolom) quoted() string { return `t."` + k.naam + `"` }
-
-// rijen runs a prepared statement and reads at most limit rows of width columns.
-func (s *Source) rijen(ctx context.Context, dienst, text string, key any, width, limit int) ([][]any, error) {
+// rijen runs a statement and reads at most limit rows of width columns.
+func (s *Source) rijen(ctx context.Context, dienst, text string, width, limit int, args ...any) ([][]any, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.wachttijd)
 	defer cancel()
-	st, err := s.prepare(ctx, text) //nolint:sqlclosecheck // kept for the next question; Close closes it
-	if err != nil {
-		return nil, unavailable(connectors.CodeOnbereikbaar, err, "source %s", dienst)
+	fail := func(err error) error {
+		return unavailable(connectors.CodeOnbereikbaar, s.dialect.oorzaak(err), "source %s", dienst)
 	}
-	rows, err := st.QueryContext(ctx, key)
+	rows, err := s.query(ctx, text, args)
 	if err != nil {
-		return nil, unavailable(connectors.CodeOnbereikbaar, err, "source %s", dienst)
+		return nil, fail(err)
 	}
 	defer rows.Close()
 	var out [][]any
@@ -289,14 +315,26 @@ func (s *Source) rijen(ctx context.Context, dienst, text string, key any, width,
 			dest[i] = &row[i]
 		}
 		if err := rows.Scan(dest...); err != nil {
-			return nil, unavailable(connectors.CodeOnbereikbaar, err, "source %s", dienst)
+			return nil, fail(err)
 		}
 		out = append(out, row)
 	}
 	if err := errors.Join(rows.Err(), ctx.Err()); err != nil {
-		return nil, unavailable(connectors.CodeOnbereikbaar, err, "source %s", dienst)
+		return nil, fail(err)
 	}
 	return out, nil
+}
+
+// query runs a statement. Where the driver does not keep prepared statements itself they are kept here.
+func (s *Source) query(ctx context.Context, text string, args []any) (*sql.Rows, error) {
+	if !s.dialect.prepare {
+		return s.db.QueryContext(ctx, text, args...)
+	}
+	st, err := s.prepare(ctx, text) //nolint:sqlclosecheck // kept for the next question; Close closes it
+	if err != nil {
+		return nil, err
+	}
+	return st.QueryContext(ctx, args...)
 }
 
 func (s *Source) prepare(ctx context.Context, text string) (*sql.Stmt, error) {
@@ -312,15 +350,6 @@ func (s *Source) prepare(ctx context.Context, text string) (*sql.Stmt, error) {
 		return earlier.(*sql.Stmt), nil
 	}
 	return st, nil
-}
-
-// gebonden is the bsn as the column holds it.
-func (p *persoonTabel) gebonden(bsn gateway.BSN) any {
-	if !p.getal {
-		return bsn.Reveal()
-	}
-	n, _ := strconv.ParseInt(bsn.Reveal(), 10, 64) // nine digits by construction
-	return n
 }
 
 // dag is the peildatum of a row; its column, if it has one, comes first.

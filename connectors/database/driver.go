@@ -3,28 +3,31 @@ package database
 import (
 	"context"
 	"database/sql/driver"
-
-	"modernc.org/sqlite"
 )
 
-// connector opens connections to one file and, if there is a log, shows it every statement that reaches the driver: below
-// database/sql, so that nothing the source is asked can pass it by.
-type connector struct {
-	dsn string
+// logged shows log every statement that reaches the driver: below database/sql, so that nothing the source is asked can pass it
+// by. Without a log the connector stays as it is.
+func logged(c driver.Connector, log func(sql string)) driver.Connector {
+	if log == nil {
+		return c
+	}
+	return loggedConnector{c, log}
+}
+
+type loggedConnector struct {
+	driver.Connector
 	log func(sql string)
 }
 
-func (c connector) Driver() driver.Driver { return &sqlite.Driver{} }
-
-func (c connector) Connect(context.Context) (driver.Conn, error) {
-	inner, err := c.Driver().Open(c.dsn)
-	if err != nil || c.log == nil {
-		return inner, err
+func (c loggedConnector) Connect(ctx context.Context) (driver.Conn, error) {
+	inner, err := c.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
 	}
 	return &loggedConn{inner, c.log}, nil
 }
 
-// loggedConn has no other way to a statement than Prepare: database/sql then prepares what it would otherwise run at once.
+// loggedConn has the ways to a statement that database/sql uses, and passes on what keeps a connection usable.
 type loggedConn struct {
 	driver.Conn
 	log func(sql string)
@@ -40,4 +43,32 @@ func (c *loggedConn) PrepareContext(ctx context.Context, query string) (driver.S
 
 func (c *loggedConn) Prepare(query string) (driver.Stmt, error) {
 	return c.PrepareContext(context.Background(), query)
+}
+
+func (c *loggedConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	q, ok := c.Conn.(driver.QueryerContext)
+	if !ok {
+		return nil, driver.ErrSkip // it is prepared then
+	}
+	c.log(query)
+	return q.QueryContext(ctx, query, args)
+}
+
+func (c *loggedConn) CheckNamedValue(v *driver.NamedValue) error {
+	if k, ok := c.Conn.(driver.NamedValueChecker); ok {
+		return k.CheckNamedValue(v)
+	}
+	return driver.ErrSkip
+}
+
+func (c *loggedConn) ResetSession(ctx context.Context) error {
+	if r, ok := c.Conn.(driver.SessionResetter); ok {
+		return r.ResetSession(ctx)
+	}
+	return nil
+}
+
+func (c *loggedConn) IsValid() bool {
+	v, ok := c.Conn.(driver.Validator)
+	return !ok || v.IsValid()
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/grensloos/grensloos/connectors"
@@ -19,21 +20,29 @@ type mapping struct {
 
 // persoonTabel is what the first read asks.
 type persoonTabel struct {
-	tabel, bsn, sleutel kolom
-	getal               bool // the bsn column holds a number
-	geheim              *veldKolommen
-	geboren             *veldKolommen // nil: the source does not know
+	tabel        tabel
+	bsn, sleutel kolom
+	getal        bool // the bsn column holds a number
+	geheim       *veldKolommen
+	geboren      *veldKolommen // nil: the source does not know
 }
 
 // dienstTabel is what the second read asks for one dienst.
 type dienstTabel struct {
-	bron           string
-	tabel, sleutel kolom
-	peildatum      peildatum
-	velden         map[gateway.Veld]*veldKolommen
+	bron      string
+	tabel     tabel
+	sleutel   kolom
+	peildatum peildatum
+	velden    map[gateway.Veld]*veldKolommen
 }
 
-// kolom is the name of a column or table, whitelisted, and the line that names it.
+// tabel is the name of a table or view, whitelisted, the schema that it stands in if the mapping says so, and the line.
+type tabel struct {
+	schema, naam string
+	regel        int
+}
+
+// kolom is the name of a column, whitelisted, and the line that names it.
 type kolom struct {
 	naam  string
 	regel int
@@ -118,7 +127,7 @@ func (r *reader) mapping(m *mapping, root node) {
 func (r *reader) persoon(p *persoonTabel, n node) {
 	f := r.fields(n, kTabel, kBSN, kSleutel, kAttributen)
 	if r.required(n, f, kTabel) {
-		p.tabel = r.kolom(f[kTabel].node)
+		p.tabel = r.tabel(f[kTabel].node)
 	}
 	if r.required(n, f, kBSN) {
 		b := f[kBSN].node
@@ -156,7 +165,7 @@ func (r *reader) dienst(schema connectors.DienstSchema, bron string, n node) *di
 		d.bron = r.text(e.node)
 	}
 	if r.required(n, f, kTabel) {
-		d.tabel = r.kolom(f[kTabel].node)
+		d.tabel = r.tabel(f[kTabel].node)
 	}
 	if r.required(n, f, kSleutel) {
 		d.sleutel = r.kolom(f[kSleutel].node)
@@ -258,6 +267,18 @@ func (r *reader) kolom(n node) kolom {
 	return kolom{}
 }
 
+func (r *reader) tabel(n node) tabel {
+	s := r.text(n)
+	if s == "" {
+		return tabel{}
+	}
+	schema, naam, two := strings.Cut(s, ".")
+	if !two {
+		return tabel{"", r.naam(s, n).naam, n.line()}
+	}
+	return tabel{r.naam(schema, n).naam, r.naam(naam, n).naam, n.line()}
+}
+
 func (r *reader) naam(s string, n node) kolom {
 	if !identifier.MatchString(s) {
 		r.bad(n.line(), "%s: %.40q is no plain name: letters, digits and _ only, at most 63; make a view for any other", n.path, s)
@@ -323,3 +344,10 @@ func (v *veldKolommen) kolommen() []kolom {
 }
 
 func (k kolom) String() string { return fmt.Sprintf("%q", k.naam) }
+
+func (t tabel) String() string {
+	if t.schema == "" {
+		return fmt.Sprintf("%q", t.naam)
+	}
+	return fmt.Sprintf("%q.%q", t.schema, t.naam)
+}

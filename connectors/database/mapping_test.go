@@ -34,6 +34,8 @@ func TestFailMappings(t *testing.T) {
 		"fail_unknown_dienst.yaml":            `:7: diensten: unknown dienst "uitkeringen"; choose from contactpersoon, persoon, uitkering`,
 		"fail_duplicate_veld.yaml":            `:13: `,
 		"fail_identifier.yaml":                `:8: diensten.uitkering.tabel: "uit\"; DROP TABLE x; --" is no plain name`,
+		"fail_schema.yaml":                    `:8: diensten.uitkering.tabel: "uitkering\"; --" is no plain name`,
+		"fail_three_parts.yaml":               `:8: diensten.uitkering.tabel: "werk.uitkering" is no plain name`,
 		"fail_column_list.yaml":               `:9: diensten.uitkering.sleutel: "naam, geheim" is no plain name`,
 		"fail_bedrag_without_conversion.yaml": `:12: diensten.uitkering.velden.bedrag: conversie is missing; choose from [centen euro]`,
 		"fail_conversion.yaml":                `:12: diensten.uitkering.velden.ingangsdatum.conversie: choose from [iso jjjjmmdd]`,

@@ -13,6 +13,7 @@ import (
 	"github.com/grensloos/grensloos/connectors/conformance"
 	"github.com/grensloos/grensloos/connectors/database"
 	"github.com/grensloos/grensloos/gateway"
+	"github.com/grensloos/grensloos/gateway/postgres"
 )
 
 // tables are those of an imagined application with conventions of its own, as good_alles.yaml maps them.
@@ -227,7 +228,20 @@ func TestOpenRefuses(t *testing.T) {
 		"no file":    {database.Config{Bestand: file + "x", Mapping: goodMapping}, []string{"no such file"}},
 		"a folder":   {database.Config{Bestand: t.TempDir(), Mapping: goodMapping}, []string{"no file"}},
 		"no mapping": {database.Config{Bestand: file, Mapping: "testdata/none.yaml"}, []string{"no such file"}},
-		"driver":     {database.Config{Driver: "oracle", Bestand: file, Mapping: goodMapping}, []string{"sqlite"}},
+		"driver":     {database.Config{Driver: "oracle", Bestand: file}, []string{`driver "oracle": choose from sqlite and postgres`, "mapping: give the YAML file"}},
+		"schema":     {database.Config{Bestand: file, Mapping: "testdata/good_postgres.yaml"}, []string{`good_postgres.yaml:4: table "suite"."client": SQLite has no schemas`}},
+		"two engines": {
+			database.Config{Bestand: file, Mapping: goodMapping, Postgres: postgres.Config{Addresses: []string{"localhost:5432"}}, MaxVerbindingen: -1, Wachttijd: time.Microsecond},
+			[]string{"postgres: belongs to driver: postgres", "maxVerbindingen: between", "wachttijd: between"},
+		},
+		"two other engines": {
+			database.Config{Driver: "postgres", Bestand: file, Mapping: goodMapping, Postgres: postgres.Config{MaxConns: 4}},
+			[]string{"bestand: belongs to driver: sqlite", "postgres.maxVerbindingen: give maxVerbindingen beside", "postgres: adressen: give host:port", "gebruiker: give its name"},
+		},
+		"no server": {
+			database.Config{Driver: "postgres", Mapping: goodMapping, Postgres: postgres.Config{Addresses: []string{"127.0.0.1:1"}, Database: "bron", User: "lezer", Plain: true}},
+			[]string{"nothing listens at 127.0.0.1:1"},
+		},
 		"not SQLite": {database.Config{Bestand: goodMapping, Mapping: goodMapping}, []string{"not a database"}},
 	} {
 		s, err := database.Open(t.Context(), tc.cfg, database.Options{})

@@ -376,6 +376,10 @@ func (c *Config) check() error {
 	}
 	if c.Source != nil && c.Source.Database == nil {
 		bad("bron", "give database")
+	} else if c.Source != nil {
+		if err := c.Source.Database.Check(); err != nil {
+			bad("bron.database", "%v", err)
+		}
 	}
 	if err := c.Store.Check(); err != nil {
 		bad("opslag", "%v", err)
@@ -435,6 +439,7 @@ func (c *Config) resolve(dir string) {
 	}
 	if c.Source != nil && c.Source.Database != nil {
 		abs(&c.Source.Database.Bestand, &c.Source.Database.Mapping)
+		abs(c.Source.Database.Postgres.Files()...)
 	}
 	for name, fallback := range map[*string]string{&c.Store.Pad: "state.db", &c.Audit.Journal.Dir: "journal", &c.Audit.Embedded.Dir: "kafka"} {
 		if *name == "" {

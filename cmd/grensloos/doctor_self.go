@@ -363,7 +363,11 @@ func (d *doctor) mapping(ctx context.Context) {
 	cfg := *d.cfg.Source.Database
 	cfg.Wachttijd = max(cfg.Wachttijd, lookWithin) // a sample of a large table takes longer than a question
 	found, err := database.Findings(ctx, cfg)
-	if err != nil {
+	switch {
+	case gateway.KindOf(err) == gateway.Unavailable:
+		d.fail("bron", "", "zie dat de bron er is en deze peer erbij mag (bron.database); zolang dat niet zo is, is elk antwoord bron-onbereikbaar", "%v", err)
+		return
+	case err != nil:
 		d.fail("bron", cfg.Mapping, mend, "%v", err)
 		return
 	}

@@ -115,6 +115,8 @@ func (c Config) base(o Options) (*pgx.ConnConfig, error) {
 		p.ValidateConnect = nil
 	} else {
 		p.ValidateConnect = takesWrites
+		// Whatever the server, the database or the role says: what is acknowledged is on disk, here and at a synchronous standby.
+		p.RuntimeParams["synchronous_commit"] = "on"
 	}
 	return p, nil
 }

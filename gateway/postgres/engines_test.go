@@ -152,7 +152,12 @@ func TestPoolGoesOn(t *testing.T) {
 	c := engine(t)
 	admin := open(t, c, Options{})
 	c.Database, c.MaxConns = newDatabase(t, admin, ""), 1
+	exe(t, admin, `ALTER DATABASE `+c.Database+` SET synchronous_commit = off`)
 	db := open(t, c, Options{SearchPath: "public", LockTimeout: 100 * time.Millisecond})
+	var commit string
+	if err := db.QueryRowContext(t.Context(), `SHOW synchronous_commit`).Scan(&commit); err != nil || commit != "on" {
+		t.Errorf("synchronous_commit is %q, %v", commit, err)
+	}
 	exe(t, db, `CREATE TABLE proef (a int); INSERT INTO proef VALUES (1)`)
 	read := func() (columns int) {
 		t.Helper()

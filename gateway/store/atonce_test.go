@@ -71,6 +71,7 @@ func TestAtOnce(t *testing.T) {
 		for n := range rounds {
 			c := proposal(t, n, now, "a")
 			mustSign(t, stores[0], c, signed(c, borne, contract.Accept, "x", now))
+			mustSign(t, stores[1], c, signed(c, uwi, contract.Accept, "oldest", now.Add(-time.Hour)))
 			sign := func(x5t string, at time.Time) func(*Store) {
 				return func(s *Store) {
 					if _, err := s.Sign(t.Context(), c, signed(c, uwi, contract.Accept, x5t, at), nil); err != nil {
@@ -78,7 +79,8 @@ func TestAtOnce(t *testing.T) {
 					}
 				}
 			}
-			together(stores, sign("new", now.Add(time.Hour)), sign("old", now), sign("older", now.Add(-time.Hour)))
+			// Without the lock the older one, if it read before the newer one was written, takes its place.
+			together(stores, sign("new", now.Add(time.Hour)), sign("old", now))
 			rec, err := stores[1].Contract(t.Context(), c.Hash())
 			if got, _ := rec.Of(uwi, contract.Accept); err != nil || got.X5T != "new" {
 				t.Fatalf("round %d: %q stays, %v", n, got.X5T, err)

@@ -63,10 +63,7 @@ func openSteps(ctx context.Context, cfg Config, inspect bool, all []Migration) (
 	}
 	e := &postgresEngine{cfg: cfg.Postgres.Config, steps: all, inspect: inspect, gates: map[string]chan struct{}{}}
 	e.pool = &db{pool, numbered, e.again}
-	s := &Store{engine: e, read: e.pool}
-	if !inspect {
-		s.write = e.pool
-	}
+	s := &Store{engine: e, read: e.pool, write: e.pool} // for reading, the server refuses what writes
 	if err := e.fit(ctx); err != nil {
 		return nil, errors.Join(s.unavailable(err, "schema"), s.Close())
 	}
@@ -187,13 +184,13 @@ func (s *Store) Review(ctx context.Context) ([]Warning, error) {
 	if !ok {
 		return nil, nil
 	}
-	var commit, fsync, encoding string
+	var fsync, encoding string
 	var owns, super, standby bool
 	var used, most, roleLimit int
-	err := e.pool.QueryRowContext(ctx, `SELECT current_setting('synchronous_commit'), current_setting('fsync'), current_setting('server_encoding'), pg_is_in_recovery(),
+	err := e.pool.QueryRowContext(ctx, `SELECT current_setting('fsync'), current_setting('server_encoding'), pg_is_in_recovery(),
 		(SELECT pg_has_role(current_user, nspowner, 'USAGE') FROM pg_namespace WHERE nspname = ?), (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
 		(SELECT sum(numbackends) FROM pg_stat_database)::integer, current_setting('max_connections')::integer - current_setting('superuser_reserved_connections')::integer,
-		(SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user)`, schemaName).Scan(&commit, &fsync, &encoding, &standby, &owns, &super, &used, &most, &roleLimit)
+		(SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user)`, schemaName).Scan(&fsync, &encoding, &standby, &owns, &super, &used, &most, &roleLimit)
 	if err != nil {
 		return nil, s.unavailable(err, "review")
 	}
@@ -202,9 +199,6 @@ func (s *Store) Review(ctx context.Context) ([]Warning, error) {
 		all = append(all, Warning{fmt.Sprintf(format, args...), mend})
 	}
 	own := e.cfg.User
-	if commit == "off" {
-		warn(fmt.Sprintf("ALTER ROLE %q SET synchronous_commit = on", own), "synchronous_commit is off: wat bevestigd is kan bij een storing van de server verloren gaan")
-	}
 	if fsync == "off" {
 		warn("fsync = on in postgresql.conf", "fsync is off: wat bevestigd is kan verloren gaan als de machine uitvalt")
 	}

@@ -309,11 +309,32 @@ func TestPeerOfLooksAgain(t *testing.T) {
 	t.Run("memory is bounded", func(t *testing.T) {
 		r := newRegion(t)
 		id, _ := r.identity(borne)
-		r.group.trust.Load().count.Store(maxVerdicts)
+		trusted := r.group.trust.Load()
+		trusted.count.Store(maxVerdicts)
+		trusted.recentCount.Store(maxVerdicts)
+		trusted.recent.Store(presented{}, &verdict{})
 		_, _, err := r.group.PeerOf(state(id.Chain()))
 		must(t, err)
-		if got := r.group.trust.Load().count.Load(); got != 1 {
+		if got := trusted.count.Load(); got != 1 {
 			t.Errorf("got %d verdicts counted, want a fresh start at 1", got)
+		}
+		if _, left := trusted.recent.Load(presented{}); left || trusted.recentCount.Load() != 1 {
+			t.Errorf("got %d verdicts of connections counted, want a fresh start at 1", trusted.recentCount.Load())
+		}
+	})
+	t.Run("by the certificates of a connection: for what they were presented, while they hold, under this trust", func(t *testing.T) {
+		r := newRegion(t)
+		chain := r.own(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} })
+		for range 2 {
+			_, _, err := r.group.PeerOf(state(chain))
+			must(t, err)
+		}
+		if _, err := r.group.server(chain, ""); err == nil {
+			t.Error("a client's certificate is good for a server since it was good for a client")
+		}
+		r.clock.set(chain[0].NotAfter.Add(time.Second))
+		if _, _, err := r.group.PeerOf(state(chain)); err == nil {
+			t.Error("a certificate outlives its end")
 		}
 	})
 }

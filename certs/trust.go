@@ -37,13 +37,23 @@ type trust struct {
 	crls     map[string][]*crl // by raw issuer name, newest number first
 	optional bool              // certificates of an issuer without any CRL pass
 
-	verdicts sync.Map // verdictKey -> *verdict
-	count    atomic.Int64
+	verdicts sync.Map     // verdictKey -> *verdict
+	recent   sync.Map     // presented -> *verdict, the same by the very certificates of a connection
+	count    atomic.Int64 // of verdicts
+
+	recentCount atomic.Int64 // of recent
 }
 
 // verdictKey is the hash of all certificates as they were presented, and what they were presented for.
 type verdictKey struct {
 	chain [sha256.Size]byte
+	use   x509.ExtKeyUsage
+}
+
+// presented is a chain as a connection holds it: the certificates themselves, which nobody changes, so that they need not be hashed
+// again for each request.
+type presented struct {
+	chain [maxChain]*x509.Certificate
 	use   x509.ExtKeyUsage
 }
 
@@ -154,9 +164,17 @@ func (t *trust) verify(chain []*x509.Certificate, at, now time.Time, use x509.Ex
 	if len(chain) > maxChain {
 		return nil, gateway.Errorf(gateway.Denied, "certificate chain: %d certificates; send the leaf and its intermediates, at most %d", len(chain), maxChain)
 	}
+	same := presented{use: use}
+	copy(same.chain[:], chain)
+	if known, ok := t.recent.Load(same); ok {
+		if v := known.(*verdict); v.holds(at, now) {
+			return v, nil
+		}
+	}
 	key := keyOf(chain, use)
 	if known, ok := t.verdicts.Load(key); ok {
 		if v := known.(*verdict); v.holds(at, now) {
+			t.remember(same, v)
 			return v, nil
 		}
 	}
@@ -169,7 +187,17 @@ func (t *trust) verify(chain []*x509.Certificate, at, now time.Time, use x509.Ex
 		t.count.Store(1)
 	}
 	t.verdicts.Store(key, v)
+	t.remember(same, v)
 	return v, nil
+}
+
+// remember keeps a verdict by the certificates of a connection, for as many as there may be verdicts.
+func (t *trust) remember(same presented, v *verdict) {
+	if t.recentCount.Add(1) > maxVerdicts {
+		t.recent.Clear()
+		t.recentCount.Store(1)
+	}
+	t.recent.Store(same, v)
 }
 
 func keyOf(chain []*x509.Certificate, use x509.ExtKeyUsage) verdictKey {

@@ -182,13 +182,13 @@ func (l *kaalLog) commit() {
 		if next == nil && off > kaalSegment/2 {
 			segment++
 			next = make(chan *os.File, 1)
-			go func(path string) {
+			go func(path string, made chan<- *os.File) {
 				f, err := filled(path, kaalSegment)
 				if err != nil {
 					panic(err)
 				}
-				next <- f
-			}(l.path + strconv.Itoa(segment))
+				made <- f
+			}(l.path+strconv.Itoa(segment), next)
 		}
 		if off+int64(len(b.buf)) > kaalSegment {
 			_ = l.file.Close()

@@ -414,6 +414,7 @@ var costs = []struct{ what, pattern string }{
 	{"making records, counting them", `gateway/audit\.|\(\*metrics\)\.see`},
 	{"source, SQLite", `connectors/database`},
 	{"log of (a)", `kaalLog`},
+	{"scheduling", `^runtime\.(mcall|park_m|schedule|mstart|findRunnable|goschedImpl|sysmon)`},
 	{"TLS", `crypto/tls`},
 	{"HTTP", `net/http`},
 }

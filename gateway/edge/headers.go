@@ -61,8 +61,8 @@ func CheckHop(r *http.Request) error {
 	if len(r.Header["Upgrade"]) > 0 {
 		return refusedHeader("Upgrade", "another protocol is not supported; leave it out")
 	}
-	for _, name := range single {
-		if len(r.Header[name]) > 1 {
+	for name, values := range r.Header {
+		if len(values) > 1 && slices.Contains(single, name) {
 			return refusedHeader(name, "send it once")
 		}
 	}

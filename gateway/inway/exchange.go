@@ -152,8 +152,7 @@ func identifies(g gateway.Grant, cert *x509.Certificate) bool {
 	if g.OutwayThumbprint == "" {
 		return g.OutwayDomain != ""
 	}
-	key, err := jose.KeyThumbprint(cert.PublicKey)
-	return err == nil && key == g.OutwayThumbprint
+	return jose.HasKey(cert, g.OutwayThumbprint)
 }
 
 // reserve takes the transaction id for this request and no other.
@@ -263,10 +262,13 @@ func (x *exchange) serve() {
 		ModifyResponse: x.received,
 		ErrorHandler:   x.unanswered,
 		BufferPool:     &x.buffers,
-		ErrorLog:       slog.NewLogLogger(slog.DiscardHandler, 0), // ErrorHandler and the afloop have it
+		ErrorLog:       quiet,
 	}
 	proxy.ServeHTTP(x.w, x.r)
 }
+
+// quiet takes what ReverseProxy logs: ErrorHandler and the afloop have it.
+var quiet = slog.NewLogLogger(slog.DiscardHandler, 0)
 
 // direct reaches a service on our own network: without a proxy from the environment, and without compression of its own.
 var direct http.RoundTripper = &http.Transport{

@@ -331,6 +331,16 @@ func KeyThumbprint(pub any) (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
+// HasKey reports whether a certificate is of the key with this thumbprint.
+func HasKey(cert *x509.Certificate, thumbprint string) bool {
+	// The key as it stands in the certificate is nearly always the DER that is hashed; making that anew costs ten times as much.
+	if sum := sha256.Sum256(cert.RawSubjectPublicKeyInfo); hex.EncodeToString(sum[:]) == thumbprint {
+		return true
+	}
+	made, err := KeyThumbprint(cert.PublicKey)
+	return err == nil && made == thumbprint
+}
+
 // decode64 accepts canonical base64url without padding only, so that one value has one encoding.
 func decode64(s string) ([]byte, error) {
 	if strings.ContainsAny(s, "\r\n") { // the standard library skips these

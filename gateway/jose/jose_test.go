@@ -361,6 +361,11 @@ func TestKeyThumbprint(t *testing.T) {
 	} else if second, _ := jose.KeyThumbprint(again.Cert.PublicKey); second != got {
 		t.Error("another certificate on the same key has another key thumbprint")
 	}
+	raw := *s.Cert
+	raw.RawSubjectPublicKeyInfo = []byte("written in another way")
+	if !jose.HasKey(s.Cert, got) || !jose.HasKey(&raw, got) || jose.HasKey(s.Cert, strings.Repeat("0", 64)) || jose.HasKey(&x509.Certificate{}, got) {
+		t.Error("HasKey does not find the key of a certificate by its thumbprint, and no other")
+	}
 	if _, err := jose.KeyThumbprint("nope"); err == nil {
 		t.Error("thumbprint of no key")
 	}

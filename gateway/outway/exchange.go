@@ -224,6 +224,9 @@ func (x *exchange) journal() error {
 	}))
 }
 
+// quiet takes what ReverseProxy logs: ErrorHandler and the afloop have it.
+var quiet = slog.NewLogLogger(slog.DiscardHandler, 0)
+
 // send proxies. From here on the other side may have seen the request.
 func (x *exchange) send() {
 	x.sent = true
@@ -233,7 +236,7 @@ func (x *exchange) send() {
 		ModifyResponse: x.received,
 		ErrorHandler:   x.unanswered,
 		BufferPool:     &x.buffers,
-		ErrorLog:       slog.NewLogLogger(slog.DiscardHandler, 0), // ErrorHandler and the afloop have it
+		ErrorLog:       quiet,
 	}
 	proxy.ServeHTTP(x.w, x.r)
 	x.fault(StepPassedOn)

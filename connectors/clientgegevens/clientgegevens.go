@@ -1,6 +1,7 @@
 // Package clientgegevens is the service that a gemeente's connector offers: POST /v1/clienten/_zoek answers a question about one
 // client (schemas/clientgegevens.openapi.yaml). It stands behind the inway and trusts nothing of it but that the transaction was
-// journalled: it verifies token, grant and verklaring itself, so that nothing gets in beside the inway.
+// journalled: it verifies token, grant and verklaring itself, so that nothing gets in beside the inway. In the inway's own process one
+// signature over the same bytes is verified once (verklaring.VerifyOnce).
 //
 // The order of checks is that of the design, and no step sees what a later one needs: token, transaction, grant, verklaring (body
 // digest too), question, key and beslisattributen (first read), consents, decision, ADL record, the allowed columns (second read),
@@ -240,7 +241,7 @@ func (h *Handler) toelaten(w http.ResponseWriter, r *http.Request) (*verzoek, er
 	p.verklaring, err = verklaring.Expect{
 		ClientCert: cert, Cnf: claims.Cnf, Audience: h.Self.ID, Grant: p.grant, Transactie: p.transactie,
 		Method: r.Method, Target: target(r), BodyDigest: verklaring.Digest(body), Now: p.nu, Skew: skew, Keys: &h.keys,
-	}.Verify(statements[0])
+	}.VerifyOnce(r.Context(), statements[0])
 	if err != nil {
 		return nil, &gateway.Error{Kind: gateway.Denied, Code: CodeVerklaring, Cause: err}
 	}

@@ -200,10 +200,11 @@ func (x *exchange) bind() error {
 	if err != nil {
 		return err
 	}
+	compact := x.r.Header.Get(edge.HeaderVerklaring)
 	v, err := verklaring.Expect{
 		ClientCert: x.cert, Audience: x.Self.ID, Grant: x.grant, Transactie: x.id, Method: x.r.Method, Target: x.target,
 		BodyDigest: verklaring.Digest(payload), Now: x.now(), Skew: Skew, Keys: &x.keys,
-	}.Verify(x.r.Header.Get(edge.HeaderVerklaring))
+	}.Verify(compact)
 	if err == nil {
 		err = edge.CheckReference("verklaring: zaak", v.Zaak)
 	}
@@ -220,6 +221,7 @@ func (x *exchange) bind() error {
 		return &gateway.Error{Kind: gateway.Denied, Code: CodeVerklaring, Cause: err}
 	}
 	x.verklaring = *v
+	x.r = x.r.WithContext(verklaring.Verified(x.r.Context(), compact, x.cert, *v)) // for a service in this process
 	x.r.Body, x.r.ContentLength, x.r.TransferEncoding = io.NopCloser(bytes.NewReader(payload)), int64(len(payload)), nil
 	return nil
 }

@@ -26,8 +26,8 @@ type Expect struct {
 
 // Verify accepts the verklaring that belongs to this request. Errors are of kind Denied and name the claim that differs.
 func (e Expect) Verify(compact string) (*Verklaring, error) {
-	if e.Audience == "" || e.Grant.Hash == "" || !e.Grant.IsDoelgebonden() || e.Transactie == "" || e.BodyDigest == "" || e.Now.IsZero() {
-		return nil, gateway.Errorf(gateway.Denied, "verklaring: nothing to hold it against")
+	if err := e.complete(); err != nil {
+		return nil, err
 	}
 	v, signed, err := parse(compact, e.Keys, e.Now)
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"sync"
+	"time"
 
 	"github.com/grensloos/grensloos/gateway"
 )
@@ -30,6 +32,41 @@ func (c *Client) Secret(ctx context.Context, path, field string) (string, error)
 		return "", gateway.Errorf(gateway.NotFound, "vault: %s has no field %s: %s", u.name, field, mend)
 	}
 	return value, nil
+}
+
+const (
+	passwordWithin = 2 * time.Second // a connection waits for it, and another password is known
+	passwordFresh  = time.Second     // connections that are made together ask once
+)
+
+// Password reads a password in KV, and gives what it is at the moment that it is asked for: one that was replaced counts for the next
+// connection. While Vault is away it is the last one that was read.
+func (c *Client) Password(ctx context.Context, path string) (func() (string, error), error) {
+	const field = "wachtwoord"
+	first, err := c.Secret(ctx, path, field)
+	if err != nil {
+		return nil, err
+	}
+	var mu sync.Mutex // guards what follows
+	last, again := first, c.now().Add(passwordFresh)
+	return func() (string, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if c.now().Before(again) {
+			return last, nil
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), passwordWithin)
+		defer cancel()
+		switch now, err := c.Secret(ctx, path, field); {
+		case err == nil:
+			last, again = now, c.now().Add(passwordFresh)
+		case gateway.KindOf(err) == gateway.Unavailable:
+			again = c.now().Add(lookEvery)
+		default:
+			return "", err
+		}
+		return last, nil
+	}, nil
 }
 
 // PseudonymKeys reads the keys of `vault.pseudoniemen`, by version.

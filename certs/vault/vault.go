@@ -73,23 +73,23 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger, now func() time.Tim
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	trust := &tls.Config{MinVersion: tls.VersionTLS12, Time: now}
-	if cfg.CA != "" {
-		raw, err := os.ReadFile(cfg.CA)
-		if err != nil {
-			return nil, gateway.Wrap(gateway.Invalid, err, "vault.ca")
-		}
-		trust.RootCAs = x509.NewCertPool()
-		if !trust.RootCAs.AppendCertsFromPEM(raw) {
-			return nil, gateway.Errorf(gateway.Invalid, "vault.ca: %s has no certificate in PEM", cfg.CA)
-		}
+	c := &Client{cfg: cfg, log: log, now: now}
+	if _, err := c.trust(); err != nil {
+		return nil, err
 	}
 	// No proxy and nothing else of the environment: where a token goes is said in the configuration alone.
+	dialer := &net.Dialer{Timeout: callWithin}
 	transport := &http.Transport{
-		TLSClientConfig: trust, DialContext: (&net.Dialer{Timeout: callWithin}).DialContext, TLSHandshakeTimeout: callWithin,
+		DialContext: dialer.DialContext, DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			trust, err := c.trust()
+			if err != nil {
+				return nil, err
+			}
+			return (&tls.Dialer{NetDialer: dialer, Config: trust}).DialContext(ctx, network, address)
+		},
 		MaxIdleConnsPerHost: 32, IdleConnTimeout: 90 * time.Second,
 	}
-	c := &Client{cfg: cfg, transport: transport, log: log, now: now}
+	c.transport = transport
 	for _, made := range []**api.Client{&c.api, &c.anonymous} {
 		own, err := api.NewClient(&api.Config{
 			Address: cfg.Adres, Timeout: callWithin,
@@ -109,6 +109,23 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger, now func() time.Tim
 		return nil, err
 	}
 	return c, nil
+}
+
+// trust is whom we trust at this moment: the file is read anew for each connection, so that it can be replaced.
+func (c *Client) trust() (*tls.Config, error) {
+	trust := &tls.Config{MinVersion: tls.VersionTLS12, Time: c.now}
+	if c.cfg.CA == "" {
+		return trust, nil
+	}
+	raw, err := os.ReadFile(c.cfg.CA)
+	if err != nil {
+		return nil, gateway.Wrap(gateway.Invalid, err, "vault.ca")
+	}
+	trust.RootCAs = x509.NewCertPool()
+	if !trust.RootCAs.AppendCertsFromPEM(raw) {
+		return nil, gateway.Errorf(gateway.Invalid, "vault.ca: %s has no certificate in PEM", c.cfg.CA)
+	}
+	return trust, nil
 }
 
 // Close revokes the token and gives up connections. If Vault is away the token ends by itself.

@@ -9,6 +9,8 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
+	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -16,6 +18,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -171,5 +175,108 @@ func TestFilesOfTheAppRole(t *testing.T) {
 			_, err := Open(t.Context(), c, nil, nil)
 			wantError(t, err, gateway.Invalid, tt.want)
 		})
+	}
+}
+
+// The CA of Vault is that of the moment of a connection: one that is replaced counts for the next, without a restart.
+func TestCAOfTheMoment(t *testing.T) {
+	first, second := newAuthority(t), newAuthority(t)
+	var shown atomic.Pointer[tls.Certificate]
+	show := func(a *authority) { cert := a.server(time.Now().Add(time.Hour), "127.0.0.1"); shown.Store(&cert) }
+	show(first)
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(map[string]any{"auth": map[string]any{"client_token": "t", "lease_duration": 60}})
+	}))
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		return &tls.Config{Certificates: []tls.Certificate{*shown.Load()}}, nil
+	}}
+	srv.StartTLS()
+	defer srv.Close()
+	cfg := fakeConfig(t, srv.URL, write(t, "ca.pem", read(t, first.file)))
+	c, err := Open(t.Context(), cfg, nil, nil)
+	must(t, err)
+	defer c.Close()
+	show(second)
+	c.transport.CloseIdleConnections()
+	wantError(t, c.login(t.Context()), gateway.Unavailable, "does not stand under vault.ca")
+	must(t, os.WriteFile(cfg.CA, read(t, second.file), 0o600))
+	must(t, c.login(t.Context()))
+	must(t, os.WriteFile(cfg.CA, []byte("half"), 0o600))
+	must(t, c.login(t.Context())) // over the connection that is open
+	c.transport.CloseIdleConnections()
+	wantError(t, c.login(t.Context()), gateway.Unavailable, "no certificate in PEM")
+}
+
+func read(t *testing.T, file string) []byte {
+	t.Helper()
+	raw, err := os.ReadFile(file)
+	must(t, err)
+	return raw
+}
+
+// A password that is replaced in KV counts for the next connection; while Vault is away the last one does, and who connects does not
+// wait for Vault each time; one that is gone is an error.
+func TestPasswordOfTheMoment(t *testing.T) {
+	var mu sync.Mutex
+	secret, status, asked := "een", http.StatusOK, 0
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if !strings.HasPrefix(r.URL.Path, "/v1/secret/data/") {
+			_ = json.NewEncoder(w).Encode(map[string]any{"auth": map[string]any{"client_token": "t", "lease_duration": 60}})
+			return
+		}
+		asked++
+		w.WriteHeader(status)
+		if status != http.StatusOK {
+			_ = json.NewEncoder(w).Encode(map[string]any{"errors": []string{"Vault is sealed"}})
+			return
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{"data": map[string]any{"data": map[string]any{"wachtwoord": secret}, "metadata": map[string]any{"version": 1}}})
+	}))
+	defer srv.Close()
+	clock := time.Now()
+	c, err := Open(t.Context(), fakeConfig(t, srv.URL, ""), nil, func() time.Time { return clock })
+	must(t, err)
+	defer c.Close()
+	set := func(s string, code int) { mu.Lock(); secret, status = s, code; mu.Unlock() }
+	password, err := c.Password(t.Context(), "borne/opslag")
+	must(t, err)
+	want := func(when, want string) {
+		t.Helper()
+		if got, err := password(); err != nil || got != want {
+			t.Errorf("%s: got %q, %v, want %q", when, got, err, want)
+		}
+	}
+	want("at first", "een")
+	set("twee", http.StatusOK)
+	clock = clock.Add(2 * time.Second)
+	want("replaced", "twee")
+	before := asked
+	for range 20 {
+		want("many at once", "twee")
+	}
+	if asked != before {
+		t.Errorf("asked %d times for connections that are made together", asked-before)
+	}
+	set("drie", http.StatusServiceUnavailable)
+	for range 20 {
+		clock = clock.Add(time.Second)
+		want("Vault sealed", "twee")
+	}
+	if n := asked - before; n < 3 || n > 20 { // the client of Vault itself tries a few times
+		t.Errorf("asked %d times in twenty seconds of a Vault that is sealed", n)
+	}
+	set("drie", http.StatusOK)
+	clock = clock.Add(10 * time.Second)
+	want("Vault back", "drie")
+	set("", http.StatusOK)
+	clock = clock.Add(2 * time.Second)
+	if got, err := password(); gateway.KindOf(err) != gateway.NotFound || got != "" || !strings.Contains(err.Error(), "wachtwoord") {
+		t.Errorf("taken away: got %q, %v", got, err)
+	}
+	if _, err := c.Password(t.Context(), "borne/opslag"); err == nil {
+		t.Error("no password at the start, and no error")
 	}
 }

@@ -25,7 +25,11 @@ func TestBrokerGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	sasl := broker.Config().SASL
-	if err := os.WriteFile(u.dir+"/broker.password", []byte(sasl.Password), 0o600); err != nil {
+	password, err := sasl.Password()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(u.dir+"/broker.password", []byte(password), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	file, err := os.ReadFile(u.config())

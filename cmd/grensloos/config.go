@@ -236,6 +236,7 @@ func loadConfig(file string) (*Config, error) {
 		return nil, fmt.Errorf("configuration %s: %w", file, err)
 	}
 	c.resolve(filepath.Dir(file))
+	c.askVault()
 	return c, nil
 }
 

@@ -99,7 +99,7 @@ func (o kafkaInit) run(ctx context.Context, cfg *Config, w io.Writer) error {
 	}
 	as := target
 	if o.user != "" {
-		as.SASL.User, as.SASL.PasswordFile = o.user, o.password
+		as.SASL.User, as.SASL.PasswordFile, as.SASL.Password = o.user, o.password, nil
 		if as.SASL.Mechanism == "" {
 			as.SASL.Mechanism = "SCRAM-SHA-512"
 		}

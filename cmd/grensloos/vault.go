@@ -32,12 +32,58 @@ func (c *Config) checkVault(bad func(key, format string, args ...any)) {
 	twice("groep.rol", "certificaat.certificaat", g.Rol != "" && c.Certificate.Cert != "")
 	twice("netwerk.rol", "netwerk.certificaat", c.Vault.Netwerk.Rol != "" && c.Network.Certificate != KeyPair{})
 	twice("pseudoniemen", "pseudoniemen", len(c.Vault.Pseudoniemen) > 0 && len(c.Pseudonyms) > 0)
-	twice("kafkaWachtwoord", "audit.kafka.sasl.wachtwoordBestand", c.Vault.KafkaWachtwoord != "" && c.Audit.Kafka.SASL.PasswordFile != "")
+	for _, p := range c.vaultPasswords() {
+		twice(p.key, p.file, p.path != "" && p.inFile != "")
+		if p.path != "" && !p.used {
+			bad("vault."+p.key, "nothing asks for it: leave it out, or set %s", p.needs)
+		}
+	}
 	if g.Rol != "" && len(g.Namen) == 0 {
 		for _, address := range []string{c.Manager.Address, c.Inway.Address} {
 			if u, err := url.Parse(address); err == nil && u.Hostname() != "" && !slices.Contains(g.Namen, u.Hostname()) {
 				g.Namen = append(g.Namen, u.Hostname())
 			}
+		}
+	}
+}
+
+// vaultPassword is a password that may come from Vault: for whom, and where it stands instead.
+type vaultPassword struct {
+	key, path    string                  // below vault, and in KV
+	file, inFile string                  // the key of the file that may hold it, and its value
+	used         bool                    // somebody signs in with it
+	needs        string                  // what is to be set so that somebody does
+	into         *func() (string, error) // who asks for it, at each new connection
+}
+
+func (c *Config) vaultPasswords() []vaultPassword {
+	sasl, store := &c.Audit.Kafka.SASL, &c.Store.Postgres
+	return []vaultPassword{
+		{"kafkaWachtwoord", c.Vault.KafkaWachtwoord, "audit.kafka.sasl.wachtwoordBestand", sasl.PasswordFile, sasl.Mechanism != "", "audit.kafka.sasl", &sasl.Password},
+		{"opslagWachtwoord", c.Vault.OpslagWachtwoord, "opslag.postgres.wachtwoordBestand", store.PasswordFile, c.Store.IsPostgres(), "opslag.driver: postgres", &store.Password},
+	}
+}
+
+// askVault has each password that comes from Vault asked for when somebody connects, with a login of its own: for commands. A peer that
+// runs keeps one login, see openVault.
+func (c *Config) askVault() {
+	for _, p := range c.vaultPasswords() {
+		if p.path == "" {
+			continue
+		}
+		*p.into = func() (string, error) {
+			ctx, cancel := context.WithTimeout(context.Background(), vaultWithin)
+			defer cancel()
+			v, err := vault.Open(ctx, c.Vault, nil, nil)
+			if err != nil {
+				return "", err
+			}
+			defer v.Close()
+			ask, err := v.Password(ctx, p.path)
+			if err != nil {
+				return "", fmt.Errorf("vault.%s: %w", p.key, err)
+			}
+			return ask()
 		}
 	}
 }
@@ -52,9 +98,12 @@ func (p *peer) openVault(ctx context.Context) (err error) {
 	}
 	p.onClose(func() error { p.vault.Close(); return nil })
 	p.vaultTasks = append(p.vaultTasks, task{"vault", p.vault.Run})
-	if path := p.cfg.Vault.KafkaWachtwoord; path != "" {
-		if p.cfg.Audit.Kafka.SASL.Password, err = p.vault.Secret(ctx, path, "wachtwoord"); err != nil {
-			return fmt.Errorf("vault.kafkaWachtwoord: %w", err)
+	for _, w := range p.cfg.vaultPasswords() {
+		if w.path == "" {
+			continue
+		}
+		if *w.into, err = p.vault.Password(ctx, w.path); err != nil {
+			return fmt.Errorf("vault.%s: %w", w.key, err)
 		}
 	}
 	return nil
@@ -111,7 +160,8 @@ func (p *peer) networkIdentity(ctx context.Context) (*certs.Identity, error) {
 func loadGroupIdentity(cfg *Config) (_ *certs.Identity, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), vaultWithin)
 	defer cancel()
-	p := &peer{cfg: cfg, log: slog.New(slog.DiscardHandler), now: time.Now}
+	own := *cfg // cfg keeps asking for its passwords by itself
+	p := &peer{cfg: &own, log: slog.New(slog.DiscardHandler), now: time.Now}
 	defer func() { err = errors.Join(err, p.close(ctx)) }()
 	if err := p.openVault(ctx); err != nil {
 		return nil, err

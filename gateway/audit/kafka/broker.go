@@ -79,7 +79,7 @@ func StartBroker(cfg BrokerConfig, log *slog.Logger) (*Broker, error) {
 	}
 	return &Broker{cluster: cluster, lock: locked, cfg: Config{
 		Brokers: cluster.ListenAddrs(), Partitions: 3, Replication: 1, MinInsync: 1,
-		SASL: SASL{Mechanism: "SCRAM-SHA-256", User: brokerUser, Password: password},
+		SASL: SASL{Mechanism: "SCRAM-SHA-256", User: brokerUser, Password: func() (string, error) { return password, nil }},
 	}}, nil
 }
 

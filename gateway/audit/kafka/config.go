@@ -14,9 +14,9 @@
 package kafka
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"fmt"
 	"net"
 	"os"
 	"slices"
@@ -80,8 +80,10 @@ type TLS struct {
 type SASL struct {
 	Mechanism    string `yaml:"mechanisme"` // SCRAM-SHA-256, SCRAM-SHA-512, or PLAIN over TLS; empty: none
 	User         string `yaml:"gebruiker"`
-	PasswordFile string `yaml:"wachtwoordBestand"` // file with the password, readable by its owner only
-	Password     string `yaml:"-" json:"-"`        // of the embedded broker; never in a configuration file
+	PasswordFile string `yaml:"wachtwoordBestand"` // file with the password, readable by its owner only; read at each new connection
+	// Password gives it when it stands elsewhere (Vault, the embedded broker); it is asked at each new connection. Filled in by the
+	// program.
+	Password func() (string, error) `yaml:"-" json:"-"`
 }
 
 // skew is how far the clock of a peer, and so the time in a transaction id, may be off: inway accepts five minutes.
@@ -135,22 +137,38 @@ func (c Config) topic(s audit.Soort) string { return c.TopicPrefix + "." + strin
 func (c Config) addr() net.Addr { return kafkago.TCP(c.Brokers...) }
 
 func (c Config) transport() (*kafkago.Transport, error) {
-	mechanism, err := c.SASL.mechanism(c.TLS.Enabled)
+	login, err := c.SASL.login(c.TLS.Enabled)
 	if err != nil {
 		return nil, err
 	}
 	t := &kafkago.Transport{
-		ClientID: "grensloos", DialTimeout: c.Timeout, SASL: mechanism,
+		ClientID: "grensloos", DialTimeout: c.Timeout, SASL: login,
 		// Asked by name, the cluster says of a topic that we may not see it. Another leader must be known before an append in mode
 		// kafka is given up.
 		MetadataTopics: c.topics(), MetadataTTL: 2 * time.Second,
 	}
 	if c.TLS.Enabled {
-		if t.TLS, err = c.TLS.config(); err != nil {
+		if _, err := c.TLS.config(); err != nil {
+			return nil, err
+		}
+		t.Dial = c.TLS.dial
+	}
+	return t, nil
+}
+
+// dial makes a connection with the anchors and the certificate that are in the files at this moment: one that is replaced counts for
+// the next connection, and those that are open stay.
+func (t TLS) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	cfg, err := t.config()
+	if err != nil {
+		return nil, err
+	}
+	if cfg.ServerName == "" {
+		if cfg.ServerName, _, err = net.SplitHostPort(address); err != nil {
 			return nil, err
 		}
 	}
-	return t, nil
+	return (&tls.Dialer{Config: cfg}).DialContext(ctx, network, address)
 }
 
 func (t TLS) config() (*tls.Config, error) {
@@ -158,7 +176,7 @@ func (t TLS) config() (*tls.Config, error) {
 	if t.CA != "" {
 		pem, err := os.ReadFile(t.CA)
 		if err != nil {
-			return nil, fmt.Errorf("kafka: tls: ca: %w", err)
+			return nil, gateway.Wrap(gateway.Invalid, err, "kafka: tls: ca")
 		}
 		cfg.RootCAs = x509.NewCertPool()
 		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
@@ -168,27 +186,57 @@ func (t TLS) config() (*tls.Config, error) {
 	if t.Cert != "" || t.Key != "" {
 		cert, err := tls.LoadX509KeyPair(t.Cert, t.Key)
 		if err != nil {
-			return nil, fmt.Errorf("kafka: tls: certificaat and sleutel: %w", err)
+			return nil, gateway.Wrap(gateway.Invalid, err, "kafka: tls: certificaat and sleutel")
 		}
 		cfg.Certificates = []tls.Certificate{cert}
 	}
 	return cfg, nil
 }
 
-func (s SASL) mechanism(secured bool) (sasl.Mechanism, error) {
+// login is how a connection signs in: with the password of that moment.
+func (s SASL) login(secured bool) (sasl.Mechanism, error) {
 	if s.Mechanism == "" {
 		return nil, nil //nolint:nilnil // kafka-go's way to say none
 	}
-	password := s.Password
-	if s.PasswordFile != "" {
+	if _, err := s.mechanism(); err != nil {
+		return nil, err
+	}
+	if s.Mechanism == "PLAIN" && !secured {
+		return nil, gateway.Errorf(gateway.Invalid, "kafka: sasl: mechanisme PLAIN sends the password as it is: set tls: aan: true, or use SCRAM-SHA-256")
+	}
+	return login{s}, nil
+}
+
+type login struct{ s SASL }
+
+func (l login) Name() string { return l.s.Mechanism }
+
+func (l login) Start(ctx context.Context) (sasl.StateMachine, []byte, error) {
+	m, err := l.s.mechanism()
+	if err != nil {
+		return nil, nil, err
+	}
+	return m.Start(ctx)
+}
+
+// mechanism reads the password.
+func (s SASL) mechanism() (sasl.Mechanism, error) {
+	var password string
+	var err error
+	switch {
+	case s.Password != nil:
+		if password, err = s.Password(); err != nil {
+			return nil, gateway.Wrap(gateway.KindOf(err), err, "kafka: sasl")
+		}
+	case s.PasswordFile != "":
 		b, err := os.ReadFile(s.PasswordFile)
 		if err != nil {
-			return nil, fmt.Errorf("kafka: sasl: wachtwoordBestand: %w", err)
+			return nil, gateway.Wrap(gateway.Invalid, err, "kafka: sasl: wachtwoordBestand")
 		}
 		password = strings.TrimSpace(string(b))
 	}
 	if s.User == "" || password == "" {
-		return nil, gateway.Errorf(gateway.Invalid, "kafka: sasl: give gebruiker and wachtwoordBestand")
+		return nil, gateway.Errorf(gateway.Invalid, "kafka: sasl: give gebruiker and wachtwoordBestand, with a password in it")
 	}
 	switch s.Mechanism {
 	case "SCRAM-SHA-256":
@@ -196,9 +244,6 @@ func (s SASL) mechanism(secured bool) (sasl.Mechanism, error) {
 	case "SCRAM-SHA-512":
 		return scram.Mechanism(scram.SHA512, s.User, password)
 	case "PLAIN":
-		if !secured {
-			return nil, gateway.Errorf(gateway.Invalid, "kafka: sasl: mechanisme PLAIN sends the password as it is: set tls: aan: true, or use SCRAM-SHA-256")
-		}
 		return plain.Mechanism{Username: s.User, Password: password}, nil
 	}
 	return nil, gateway.Errorf(gateway.Invalid, "kafka: sasl: mechanisme %q: give SCRAM-SHA-256, SCRAM-SHA-512 or PLAIN", s.Mechanism)

@@ -4,9 +4,19 @@ package kafka_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
+	"math/big"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -559,4 +569,160 @@ func messages(t *testing.T, cfg kafka.Config) int64 {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// Anchors, certificate and password are those of the moment of a connection: what is replaced counts for the next one, in a writer that
+// has long been there, and a connection that is open goes on.
+func TestKafkaRenewedFiles(t *testing.T) {
+	cfg := cluster(t, "peer")
+	dir := env(t, "GRENSLOOS_KAFKA_DIR")
+	initialise(t, cfg, "User:peer")
+	initialise(t, cfg, "User:CN=client,O=Grensloos CI")
+	settle(t, cfg, "")
+	files := t.TempDir()
+	put := func(name, from string) string {
+		t.Helper()
+		raw, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(files, name)
+		if err := os.WriteFile(file, raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	_, recs := exchange(time.Now())
+	write := func(w *kafka.Writer) error { // the same each time, so that it goes to brokers to which there is a connection
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		return w.Write(ctx, chained(recs...))
+	}
+	wrong := filepath.Join(files, "verkeerd")
+	if err := os.WriteFile(wrong, []byte("niet-dit"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	strange, strangeKey := selfSigned(t)
+
+	scram := cfg
+	scram.TLS.CA, scram.SASL.PasswordFile = put("ca.pem", strange), put("wachtwoord", wrong)
+	w, _ := connectTo(t, scram)
+	if err := write(w); gateway.KindOf(err) != gateway.Denied || !strings.Contains(err.Error(), "audit.kafka.tls.ca") {
+		t.Errorf("another CA: got %v", err)
+	}
+	put("ca.pem", cfg.TLS.CA)
+	if err := write(w); gateway.KindOf(err) != gateway.Denied || !strings.Contains(err.Error(), "wachtwoordBestand") {
+		t.Errorf("the right CA, a wrong password: got %v", err)
+	}
+	put("wachtwoord", cfg.SASL.PasswordFile)
+	if err := write(w); err != nil {
+		t.Errorf("all mended, no restart: %v", err)
+	}
+	put("ca.pem", strange)
+	put("wachtwoord", wrong)
+	for range 5 {
+		if err := write(w); err != nil {
+			t.Errorf("over connections that are open: %v", err)
+		}
+	}
+	if got, kind := findings(t, scram); kind != gateway.Denied {
+		t.Errorf("a new connection with the files of now: %v %q", kind, got)
+	}
+
+	own := cfg
+	own.Brokers, own.SASL = strings.Split(env(t, "GRENSLOOS_KAFKA_MTLS"), ","), kafka.SASL{}
+	own.TLS.Cert, own.TLS.Key = put("cert.pem", strange), put("key.pem", strangeKey)
+	if w, _ = connectTo(t, own); write(w) == nil {
+		t.Error("written with a certificate of nobody")
+	}
+	put("cert.pem", filepath.Join(dir, "tls", "client.crt"))
+	if err := write(w); gateway.KindOf(err) != gateway.Unavailable || !strings.Contains(err.Error(), "certificaat and sleutel") {
+		t.Errorf("a certificate whose key is not there yet: got %v", err)
+	}
+	put("key.pem", filepath.Join(dir, "tls", "client.key"))
+	if err := write(w); err != nil {
+		t.Errorf("the key too: %v", err)
+	}
+}
+
+// A broker whose certificate ended is named as that. The one here stands before a real broker.
+func TestKafkaExpiredCertificate(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "broker"}, NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: time.Now().Add(-time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	front, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { front.Close() })
+	broker := strings.Split(env(t, "GRENSLOOS_KAFKA_PLAINTEXT"), ",")[0]
+	go func() {
+		for {
+			in, err := front.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", broker)
+			if err != nil {
+				in.Close()
+				continue
+			}
+			go func() { _, _ = io.Copy(out, in); out.Close() }()
+			go func() { _, _ = io.Copy(in, out); in.Close() }()
+		}
+	}()
+	cfg := cluster(t, "peer")
+	cfg.Brokers, cfg.SASL, cfg.Timeout = []string{front.Addr().String()}, kafka.SASL{}, 3*time.Second
+	cfg.TLS.CA = filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(cfg.TLS.CA, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, kind := findings(t, cfg)
+	if kind != gateway.Denied || !strings.Contains(got, cfg.Brokers[0]+" is expired") || !strings.Contains(got, "renew it on the brokers") {
+		t.Errorf("got %v %q", kind, got)
+	}
+	w, _ := connectTo(t, cfg)
+	_, recs := exchange(time.Now())
+	if err := w.Write(t.Context(), chained(recs...)); gateway.KindOf(err) != gateway.Denied || !strings.Contains(err.Error(), "is expired") {
+		t.Errorf("a write: got %v", err)
+	}
+}
+
+// With fewer replicas in sync than asked nothing is acknowledged, and both the look and the write say so; it mends itself with the broker.
+func TestKafkaFewInSync(t *testing.T) {
+	engines(t, "run", "1", "2", "3")
+	t.Cleanup(func() { engines(t, "run", "1", "2", "3") })
+	cfg := cluster(t, "peer")
+	cfg.MinInsync = 3
+	initialise(t, cfg, "User:peer")
+	settle(t, cfg, "")
+	engines(t, "kill", "1")
+	settle(t, cfg, "replicas in sync and needs 3 (minInsync): nothing is acknowledged")
+	if got, kind := findings(t, cfg); kind != gateway.Unavailable || !strings.Contains(got, "start the brokers") {
+		t.Errorf("got %v %q, want Unavailable with what mends it", kind, got)
+	}
+	w, _ := connectTo(t, cfg)
+	_, recs := exchange(time.Now())
+	write := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		return w.Write(ctx, chained(recs...))
+	}
+	if err := write(); gateway.KindOf(err) != gateway.Unavailable || !strings.Contains(err.Error(), "min.insync.replicas") {
+		t.Errorf("a write: got %v", err)
+	}
+	engines(t, "run", "1")
+	settle(t, cfg, "")
+	if err := write(); err != nil {
+		t.Errorf("with the broker back: %v", err)
+	}
 }

@@ -266,6 +266,9 @@ func (c Config) explain(err error, doing string) error {
 	say := func(k gateway.Kind, format string, args ...any) error {
 		return gateway.Wrap(k, err, "kafka: "+doing+": "+fmt.Sprintf(format, args...))
 	}
+	if _, own := errors.AsType[*gateway.Error](err); own { // a file or a secret of ours that can't be read now
+		return gateway.Wrap(gateway.Unavailable, err, "kafka: "+doing+": no connection is made")
+	}
 	_, tooLarge := errors.AsType[kafkago.MessageTooLargeError](err)
 	op, isOp := errors.AsType[*net.OpError](err)
 	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)

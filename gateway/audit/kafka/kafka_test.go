@@ -198,7 +198,11 @@ func TestHeaders(t *testing.T) {
 	if err := w.Write(t.Context(), all); err != nil {
 		t.Fatal(err)
 	}
-	mech, err := scram.Mechanism(scram.SHA256, cfg.SASL.User, cfg.SASL.Password)
+	password, err := cfg.SASL.Password()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mech, err := scram.Mechanism(scram.SHA256, cfg.SASL.User, password)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,10 +264,11 @@ func TestBrokerWantsThePassword(t *testing.T) {
 	dir := t.TempDir()
 	b := broker(t, kafka.BrokerConfig{Dir: dir})
 	defer func() { _ = b.Close() }()
+	admin := func() (string, error) { return "admin", nil }
 	for name, sasl := range map[string]kafka.SASL{
 		"none":  {},
-		"wrong": {Mechanism: "SCRAM-SHA-256", User: "grensloos", Password: "admin"},
-		"admin": {Mechanism: "SCRAM-SHA-256", User: "admin", Password: "admin"},
+		"wrong": {Mechanism: "SCRAM-SHA-256", User: "grensloos", Password: admin},
+		"admin": {Mechanism: "SCRAM-SHA-256", User: "admin", Password: admin},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := b.Config()
@@ -304,14 +309,18 @@ func TestConfigIsRefused(t *testing.T) {
 		edit func(*kafka.Config)
 		want string
 	}{
-		"no broker":       {func(c *kafka.Config) { c.Brokers = nil }, "brokers"},
-		"no port":         {func(c *kafka.Config) { c.Brokers = []string{"kafka"} }, "host:port"},
-		"min in sync":     {func(c *kafka.Config) { c.MinInsync = 2 }, "minInsync"},
-		"timeout":         {func(c *kafka.Config) { c.Timeout = -1 }, "timeout"},
-		"organisation":    {func(c *kafka.Config) { c.Organisation = "" }, "organisation"},
-		"mechanism":       {func(c *kafka.Config) { c.SASL = kafka.SASL{Mechanism: "GSSAPI", User: "u", Password: "p"} }, "mechanisme"},
-		"no password":     {func(c *kafka.Config) { c.SASL = kafka.SASL{Mechanism: "PLAIN", User: "u"} }, "wachtwoordBestand"},
-		"plain, no TLS":   {func(c *kafka.Config) { c.SASL = kafka.SASL{Mechanism: "PLAIN", User: "u", Password: "p"} }, "tls"},
+		"no broker":    {func(c *kafka.Config) { c.Brokers = nil }, "brokers"},
+		"no port":      {func(c *kafka.Config) { c.Brokers = []string{"kafka"} }, "host:port"},
+		"min in sync":  {func(c *kafka.Config) { c.MinInsync = 2 }, "minInsync"},
+		"timeout":      {func(c *kafka.Config) { c.Timeout = -1 }, "timeout"},
+		"organisation": {func(c *kafka.Config) { c.Organisation = "" }, "organisation"},
+		"mechanism": {func(c *kafka.Config) {
+			c.SASL = kafka.SASL{Mechanism: "GSSAPI", User: "u", Password: func() (string, error) { return "p", nil }}
+		}, "mechanisme"},
+		"no password": {func(c *kafka.Config) { c.SASL = kafka.SASL{Mechanism: "PLAIN", User: "u"} }, "wachtwoordBestand"},
+		"plain, no TLS": {func(c *kafka.Config) {
+			c.SASL = kafka.SASL{Mechanism: "PLAIN", User: "u", Password: func() (string, error) { return "p", nil }}
+		}, "tls"},
 		"no such CA file": {func(c *kafka.Config) { c.TLS = kafka.TLS{Enabled: true, CA: "/nonexistent"} }, "ca"},
 		"no certificate":  {func(c *kafka.Config) { c.TLS = kafka.TLS{Enabled: true, Cert: "/nonexistent"} }, "certificaat"},
 	}
@@ -356,4 +365,78 @@ func BenchmarkWrite(b *testing.B) {
 		n += len(all)
 	}
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "records/s")
+}
+
+// The password is that of the moment of a connection: open ones stay, and one that was mended works without a restart.
+func TestPasswordOfTheMoment(t *testing.T) {
+	b, err := kafka.StartBroker(kafka.BrokerConfig{Dir: t.TempDir()}, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	cfg := b.Config()
+	cfg.Organisation, cfg.Timeout = "00000099000000147000", 3*time.Second
+	if err := kafka.EnsureTopics(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	good, err := cfg.SASL.Password()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "wachtwoord")
+	put := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("verkeerd\n")
+	cfg.SASL.Password, cfg.SASL.PasswordFile = nil, file
+	w, err := kafka.NewWriter(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.Close() })
+	write := func() error {
+		_, recs := exchange(time.Now())
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		return w.Write(ctx, chained(recs[0]))
+	}
+	if err := write(); err == nil {
+		t.Fatal("written with a wrong password")
+	}
+	put(good + "\n")
+	if err := write(); err != nil {
+		t.Fatalf("mended: %v", err)
+	}
+	put("")
+	if err := write(); err != nil {
+		t.Errorf("an open connection: %v", err)
+	}
+	if _, err := kafka.NewWriter(cfg); gateway.KindOf(err) != gateway.Invalid || !strings.Contains(err.Error(), "wachtwoordBestand") {
+		t.Errorf("no password at the start: got %v", err)
+	}
+	broken := cfg
+	broken.SASL.PasswordFile = ""
+	broken.SASL.Password = func() (string, error) { return good, nil }
+	if w, err = kafka.NewWriter(broken); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	away := false
+	broken.SASL.Password = func() (string, error) {
+		if away {
+			return "", gateway.Errorf(gateway.Unavailable, "vault: it is sealed")
+		}
+		return good, nil
+	}
+	if w, err = kafka.NewWriter(broken); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.Close() })
+	away = true
+	if err := write(); gateway.KindOf(err) != gateway.Unavailable || !strings.Contains(err.Error(), "sealed") {
+		t.Errorf("a password that can't be had: got %v, want Unavailable with the reason", err)
+	}
 }

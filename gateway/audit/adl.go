@@ -2,6 +2,7 @@ package audit
 
 import (
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/grensloos/grensloos/gateway"
@@ -54,90 +55,170 @@ type Evaluation struct {
 	Informatie map[string]any    // what else the decision rests on: consent id and state, catalogue digest
 }
 
-type adlBody struct {
-	span
-	EventName  Event             `json:"event_name"`
-	Timestamp  int64             `json:"timestamp"` // Unix milliseconds
-	Status     string            `json:"status"`
-	Resource   map[string]string `json:"resource,omitempty"`
-	Attributes map[string]any    `json:"attributes"`
-	Body       adlQuestion       `json:"body"`
-}
-
-type adlQuestion struct {
-	Request  any `json:"adl.core.request"`
-	Response any `json:"adl.core.response,omitempty"` // absent when the evaluation broke
-}
-
-type authzenRequest struct {
-	Subject  Entity         `json:"subject"`
-	Action   Action         `json:"action"`
-	Resource Entity         `json:"resource"`
-	Context  map[string]any `json:"context,omitempty"`
-}
-
-type authzenResponse struct {
-	Decision bool             `json:"decision"`
-	Context  *decisionContext `json:"context,omitempty"`
+// answer is what the policy said to one question.
+type answer struct {
+	decision bool
+	decisionContext
 }
 
 // decisionContext has the internal reasons: the record keeps the real one.
 type decisionContext struct {
-	Redenen   []gateway.Reason                  `json:"redenen,omitempty"`
-	Velden    gateway.Velden                    `json:"velden,omitempty"`
-	Onthouden map[gateway.Reason]gateway.Velden `json:"onthouden,omitempty"`
-	Geheim    bool                              `json:"geheim,omitempty"`
-	Regel     string                            `json:"regel,omitempty"`
+	Redenen   []gateway.Reason
+	Velden    gateway.Velden
+	Onthouden map[gateway.Reason]gateway.Velden
+	Geheim    bool
+	Regel     string
 }
 
 // NewADL makes the record of ADL 1.0.0, levels 1 to 3: request and response in the body, references to the policy revision and
 // to what it rested on in the attributes. A denial has status Unset; only an evaluation that broke has Error.
 func NewADL(now time.Time, e Evaluation) Record {
-	body := adlBody{
-		span:       spanOf(e.Trace),
-		EventName:  e.Event,
-		Timestamp:  now.UnixMilli(),
-		Status:     "Unset",
-		Resource:   map[string]string{"service.name": e.Rol, "grensloos.peer": string(e.Producent)},
-		Attributes: map[string]any{},
-	}
-	if body.EventName == "" {
-		body.EventName = AccessEvaluation
+	event, status := e.Event, "Unset"
+	if event == "" {
+		event = AccessEvaluation
 		if len(e.Vragen) > 1 {
-			body.EventName = AccessEvaluations
+			event = AccessEvaluations
 		}
 	}
-	if e.Transactie != "" && !e.Lokaal {
-		body.Attributes["adl.fsc.transaction_id"] = e.Transactie
+	if e.Mislukt {
+		status = "Error"
+	}
+	answers := make([]answer, len(e.Vragen))
+	for i, v := range e.Vragen {
+		answers[i] = answerTo(e.Decision, v.Dienst)
+	}
+	o := &object{b: make([]byte, 0, usualADL)}
+	o.open()
+	o.text("trace_id", e.Trace.TraceID)
+	o.text("span_id", e.Trace.SpanID)
+	o.optional("parent_span_id", e.Trace.Parent)
+	o.text("event_name", string(event))
+	o.key("timestamp") // Unix milliseconds
+	o.b = strconv.AppendInt(o.b, now.UnixMilli(), 10)
+	o.text("status", status)
+	o.key("resource")
+	o.open()
+	o.text("grensloos.peer", string(e.Producent))
+	o.text("service.name", e.Rol)
+	o.shut()
+	o.key("attributes")
+	e.attributes(o)
+	o.key("body")
+	o.open()
+	several := event == AccessEvaluations
+	o.key("adl.core.request")
+	switch {
+	case several:
+		evaluations(o, e.Vragen, EvaluationItem.write)
+	case len(e.Vragen) == 1:
+		e.Vragen[0].write(o)
+	default:
+		o.b = append(o.b, "null"...)
+	}
+	if !e.Mislukt && several {
+		o.key("adl.core.response")
+		evaluations(o, answers, answer.write)
+	} else if !e.Mislukt && len(answers) == 1 {
+		o.key("adl.core.response")
+		answers[0].write(o)
+	}
+	o.shut()
+	o.shut()
+	r := encoded(now, ADL, e.Transactie, o.b)
+	r.Telling = Telling{Doel: e.doel(), Rol: e.Rol, Uitkomst: outcome(e.Mislukt, answers)}
+	return r
+}
+
+// usualADL is more bytes than most of these records have.
+const usualADL = 2048
+
+// attributes says under which policy and on what was decided, in the order of the names.
+func (e Evaluation) attributes(o *object) {
+	o.open()
+	if len(e.Informatie) > 0 {
+		o.value("adl.core.information", e.Informatie)
 	}
 	if e.Decision.Revision != "" {
-		body.Attributes["adl.core.policies"] = map[string]string{"grensloos": e.Decision.Revision}
+		o.key("adl.core.policies")
+		o.open()
+		o.text("grensloos", e.Decision.Revision)
+		o.shut()
 	}
-	if len(e.Informatie) > 0 {
-		body.Attributes["adl.core.information"] = e.Informatie
+	if e.Transactie != "" && !e.Lokaal {
+		o.text("adl.fsc.transaction_id", string(e.Transactie))
 	}
 	if e.Betrokkene != "" {
-		body.Attributes["dpl.core.data_subject_id"] = e.Betrokkene
-		body.Attributes["dpl.core.data_subject_id_type"] = PseudoniemType
+		o.text("dpl.core.data_subject_id", string(e.Betrokkene))
+		o.text("dpl.core.data_subject_id_type", PseudoniemType)
 	}
-	requests := make([]authzenRequest, len(e.Vragen))
-	responses := make([]authzenResponse, len(e.Vragen))
-	for i, v := range e.Vragen {
-		requests[i] = authzenRequest{Subject: v.Subject, Action: v.Action, Resource: v.Resource, Context: v.Context}
-		responses[i] = answer(e.Decision, v.Dienst)
+	o.shut()
+}
+
+// evaluations writes several questions or answers.
+func evaluations[T any](o *object, all []T, write func(T, *object)) {
+	o.open()
+	o.key("evaluations")
+	o.b = append(o.b, '[')
+	for i, one := range all {
+		if i > 0 {
+			o.b = append(o.b, ',')
+		}
+		write(one, o)
 	}
-	if body.EventName == AccessEvaluations {
-		body.Body.Request = map[string]any{"evaluations": requests}
-		body.Body.Response = map[string]any{"evaluations": responses}
-	} else if len(requests) == 1 {
-		body.Body.Request, body.Body.Response = requests[0], responses[0]
+	o.b = append(o.b, ']')
+	o.shut()
+}
+
+func (v EvaluationItem) write(o *object) {
+	o.open()
+	v.Subject.write(o, "subject")
+	o.key("action")
+	o.open()
+	o.text("name", v.Action.Name)
+	if len(v.Action.Properties) > 0 {
+		o.value("properties", v.Action.Properties)
 	}
-	if e.Mislukt {
-		body.Status, body.Body.Response = "Error", nil
+	o.shut()
+	v.Resource.write(o, "resource")
+	if len(v.Context) > 0 {
+		o.value("context", v.Context)
 	}
-	r := record(now, ADL, e.Transactie, body)
-	r.Telling = Telling{Doel: e.doel(), Rol: e.Rol, Uitkomst: outcome(e.Mislukt, responses)}
-	return r
+	o.shut()
+}
+
+func (e Entity) write(o *object, name string) {
+	o.key(name)
+	o.open()
+	o.text("type", e.Type)
+	o.text("id", e.ID)
+	if len(e.Properties) > 0 {
+		o.value("properties", e.Properties)
+	}
+	o.shut()
+}
+
+func (a answer) write(o *object) {
+	o.open()
+	o.value("decision", a.decision)
+	o.key("context")
+	o.open()
+	if len(a.Redenen) > 0 {
+		o.key("redenen")
+		o.b = appendList(o.b, a.Redenen)
+	}
+	if len(a.Velden) > 0 {
+		o.value("velden", a.Velden)
+	}
+	if len(a.Onthouden) > 0 {
+		o.key("onthouden")
+		o.b = appendMap(o.b, a.Onthouden, func(b []byte, velden gateway.Velden) []byte { return appendValue(b, velden) })
+	}
+	if a.Geheim {
+		o.value("geheim", true)
+	}
+	o.optional("regel", a.Regel)
+	o.shut()
+	o.shut()
 }
 
 // The outcomes of a decision beside Geweigerd and Mislukt, for who counts.
@@ -146,10 +227,10 @@ const (
 	Deels      = "deels" // of several questions some
 )
 
-func outcome(broken bool, answers []authzenResponse) string {
+func outcome(broken bool, answers []answer) string {
 	allowed := 0
 	for _, a := range answers {
-		if a.Decision {
+		if a.decision {
 			allowed++
 		}
 	}
@@ -178,8 +259,8 @@ func (e Evaluation) doel() gateway.Doel {
 	return ""
 }
 
-// answer is the part of d that concerns one dienst; a dienst of which no field may leave is denied.
-func answer(d gateway.Decision, dienst gateway.Dienst) authzenResponse {
+// answerTo is the part of d that concerns one dienst; a dienst of which no field may leave is denied.
+func answerTo(d gateway.Decision, dienst gateway.Dienst) answer {
 	c := decisionContext{Redenen: d.Reasons, Velden: d.Velden, Onthouden: d.Onthouden, Geheim: d.Geheim, Regel: d.Rule}
 	allow := d.Allow
 	if dienst != "" {
@@ -198,7 +279,7 @@ func answer(d gateway.Decision, dienst gateway.Dienst) authzenResponse {
 			c.Redenen = slices.DeleteFunc(slices.Clone(d.Reasons), func(r gateway.Reason) bool { return c.Onthouden[r] == nil })
 		}
 	}
-	return authzenResponse{Decision: allow, Context: &c}
+	return answer{allow, c}
 }
 
 func only(v gateway.Velden, dienst gateway.Dienst) gateway.Velden {

@@ -19,8 +19,13 @@ import (
 func record(now time.Time, s Soort, t gateway.TransactionID, body any) Record {
 	raw, err := json.Marshal(body)
 	if err != nil {
-		panic("audit: " + string(s) + " record can't be encoded: " + err.Error())
+		unencodable(err)
 	}
+	return encoded(now, s, t, raw)
+}
+
+// encoded is record for a body that is JSON already.
+func encoded(now time.Time, s Soort, t gateway.TransactionID, raw []byte) Record {
 	return Record{ID: gateway.NewUUID(now), Soort: s, Transactie: t, Tijd: now.UTC().Truncate(time.Microsecond), Body: raw}
 }
 

@@ -28,7 +28,7 @@ type Sink interface {
 const (
 	shipRecords = 1000                  // records in one Write
 	shipBytes   = 4 << 20               // bytes read at once; more than the largest frame
-	linger      = 50 * time.Millisecond // in mode journal: let a batch gather; each costs the broker a write and a sync per partition
+	linger      = 100 * time.Millisecond // in mode journal: let a batch gather; each costs the broker a write and a sync per partition
 	retryFirst  = 100 * time.Millisecond
 	retryMost   = 5 * time.Second // in mode kafka questions wait for it when the cluster is back
 	pruneEvery  = time.Minute

@@ -26,8 +26,8 @@ type Sink interface {
 }
 
 const (
-	shipRecords = 1000                  // records in one Write
-	shipBytes   = 4 << 20               // bytes read at once; more than the largest frame
+	shipRecords = 1000                   // records in one Write
+	shipBytes   = 4 << 20                // bytes read at once; more than the largest frame
 	linger      = 100 * time.Millisecond // in mode journal: let a batch gather; each costs the broker a write and a sync per partition
 	retryFirst  = 100 * time.Millisecond
 	retryMost   = 5 * time.Second // in mode kafka questions wait for it when the cluster is back

@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -150,12 +152,8 @@ func (p *peer) openIdentity(ctx context.Context) (err error) {
 		return err
 	}
 	issuers := edge.Issuers{Issuer: p.cfg.Network.Issuer, Audience: p.cfg.Network.Audience, Organisatie: p.self.ID}
-	for _, file := range p.cfg.Network.IssuerKeys {
-		key, err := loadPublicKey(file)
-		if err != nil {
-			return fmt.Errorf("netwerk.issuerSleutels: %w", err)
-		}
-		issuers.Keys = append(issuers.Keys, key)
+	if issuers.Keys, err = p.issuerKeys(); err != nil {
+		return err
 	}
 	if p.auth, err = edge.NewVerifier(issuers, p.now); err != nil {
 		return fmt.Errorf("netwerk: %w", err)
@@ -186,7 +184,17 @@ func (p *peer) openPolicy(ctx context.Context) (err error) {
 // the policy in force still gives.
 func (p *peer) watchPolicy(ctx context.Context) {
 	folders := []string{p.cfg.Policies.Lokaal, p.cfg.Policies.Catalogus}
-	inForce, told := fingerprint(folders), ""
+	watchFiles(ctx, folders, fingerprint(folders), func() error {
+		return p.policy.ReloadRecorded(ctx, func(revision string) error { return p.recordPolicy(ctx, "beleid-gewijzigd", revision) })
+	}, func(err error) {
+		p.log.Error("policy not reloaded; the one of before stays in force, and this is tried again", slog.Any("error", err))
+	})
+}
+
+// watchFiles calls reload when the files, or those in the folders, are not as inForce says, until ctx ends; failed hears once of each
+// state of theirs that could not be taken.
+func watchFiles(ctx context.Context, files []string, inForce string, reload func() error, failed func(error)) {
+	told := ""
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
@@ -195,19 +203,43 @@ func (p *peer) watchPolicy(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		now := fingerprint(folders)
+		now := fingerprint(files)
 		if now == inForce {
 			continue
 		}
-		err := p.policy.ReloadRecorded(ctx, func(revision string) error { return p.recordPolicy(ctx, "beleid-gewijzigd", revision) })
-		switch {
+		switch err := reload(); {
 		case err == nil:
 			inForce = now
 		case told != now:
 			told = now
-			p.log.Error("policy not reloaded; the one of before stays in force, and this is tried again", slog.Any("error", err))
+			failed(err)
 		}
 	}
+}
+
+// issuerKeys are the keys of who gives the JWTs of our own network.
+func (p *peer) issuerKeys() (keys []crypto.PublicKey, err error) {
+	for _, file := range p.cfg.Network.IssuerKeys {
+		key, err := loadPublicKey(file)
+		if err != nil {
+			return nil, fmt.Errorf("netwerk.issuerSleutels: %w", err)
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+// watchIssuers takes over other keys of the issuer of JWTs.
+func (p *peer) watchIssuers(ctx context.Context) {
+	watchFiles(ctx, p.cfg.Network.IssuerKeys, "", func() error {
+		keys, err := p.issuerKeys()
+		if err != nil {
+			return err
+		}
+		return p.auth.Replace(keys)
+	}, func(err error) {
+		p.log.Error("keys of the issuer of JWTs not reloaded; those of before stay in use, and this is tried again", slog.Any("error", err))
+	})
 }
 
 // recordPolicy puts on record which policy decides from now on.
@@ -432,6 +464,7 @@ func (p *peer) tasks() []task {
 		{"certificaat", watch(func(ctx context.Context) { p.identity.Watch(ctx, watchEvery, p.log) })},
 		{"netwerk.certificaat", watch(func(ctx context.Context) { p.network.Watch(ctx, watchEvery, p.log) })},
 		{"beleid", watch(p.watchPolicy)},
+		{"netwerk.issuerSleutels", watch(p.watchIssuers)},
 		{"verklaring", watch(func(ctx context.Context) { p.asks.Run(ctx, p.log) })},
 		{"kwitantie", watch(func(ctx context.Context) { p.answers.Run(ctx, p.log) })},
 	}, p.vaultTasks...)
@@ -490,14 +523,19 @@ func serviceTransport(ca string) (http.RoundTripper, error) {
 		MaxIdleConnsPerHost: 64, IdleConnTimeout: 90 * time.Second, ResponseHeaderTimeout: inway.DefaultTimeout,
 		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}, DisableCompression: true,
 	}
-	if ca != "" {
+	if ca == "" {
+		return t, nil
+	}
+	// The file is read anew for each connection, so that it can be replaced; those that are open stay.
+	t.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		cfg, err := certs.InternalClientTLS(ca)
 		if err != nil {
 			return nil, err
 		}
-		t.TLSClientConfig = cfg
+		return (&tls.Dialer{Config: cfg}).DialContext(ctx, network, address)
 	}
-	return t, nil
+	_, err := certs.InternalClientTLS(ca)
+	return t, err
 }
 
 func (p *peer) openBevraging(out http.Handler) (http.Handler, error) {

@@ -50,12 +50,12 @@ const (
 // Verifier verifies the JWT of the own network (RFC 7519): iss, aud, exp, nbf, sub, rol, organisatie, signed with an algorithm
 // that fits the issuer's key: RS256/384/512 or ES256/384/512, and no longer alive than MaxTokenLife. Verified tokens are kept by SHA-256 until exp.
 type Verifier struct {
-	cfg  Issuers
-	keys []crypto.PublicKey
-	now  func() time.Time
+	cfg Issuers
+	now func() time.Time
 
-	mu    sync.RWMutex // guards cache
-	cache map[[sha256.Size]byte]verified
+	mu    sync.RWMutex // guards what follows
+	keys  *[]crypto.PublicKey
+	cache map[[sha256.Size]byte]verified // of tokens that one of keys signed
 }
 
 type verified struct {
@@ -71,11 +71,24 @@ func NewVerifier(cfg Issuers, now func() time.Time) (*Verifier, error) {
 	if _, err := gateway.ParsePeerID(string(cfg.Organisatie)); err != nil {
 		return nil, gateway.Wrap(gateway.Invalid, err, "jwt organisatie")
 	}
-	keys := slices.Clone(cfg.Keys)
-	if len(cfg.JWKS) > 0 {
-		set, err := jose.ParseJWKS(cfg.JWKS)
+	if now == nil {
+		now = time.Now
+	}
+	v := &Verifier{cfg: cfg, now: now}
+	if err := v.Replace(cfg.Keys); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// Replace takes other keys for those of Issuers.Keys. A token that only a key of before signed is refused from now on. On an error the
+// keys of before stay.
+func (v *Verifier) Replace(keys []crypto.PublicKey) error {
+	keys = slices.Clone(keys)
+	if len(v.cfg.JWKS) > 0 {
+		set, err := jose.ParseJWKS(v.cfg.JWKS)
 		if err != nil {
-			return nil, gateway.Wrap(gateway.Invalid, err, "jwt jwks")
+			return gateway.Wrap(gateway.Invalid, err, "jwt jwks")
 		}
 		for _, key := range set {
 			keys = append(keys, key.Public)
@@ -83,16 +96,16 @@ func NewVerifier(cfg Issuers, now func() time.Time) (*Verifier, error) {
 	}
 	for i, key := range keys {
 		if _, err := jose.PublicJWKS(key); err != nil {
-			return nil, gateway.Errorf(gateway.Invalid, "jwt key %d: give a public RSA key of at least 2048 bits, or ECDSA on P-256, P-384 or P-521", i+1)
+			return gateway.Errorf(gateway.Invalid, "jwt key %d: give a public RSA key of at least 2048 bits, or ECDSA on P-256, P-384 or P-521", i+1)
 		}
 	}
 	if len(keys) == 0 {
-		return nil, gateway.Errorf(gateway.Invalid, "jwt keys: give at least one key of the issuer")
+		return gateway.Errorf(gateway.Invalid, "jwt keys: give at least one key of the issuer")
 	}
-	if now == nil {
-		now = time.Now
-	}
-	return &Verifier{cfg: cfg, keys: keys, now: now, cache: map[[sha256.Size]byte]verified{}}, nil
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.keys, v.cache = &keys, map[[sha256.Size]byte]verified{}
+	return nil
 }
 
 // Caller verifies the token in the Authorization header. The error is of kind Denied with CodeUnauthenticated (401) and says
@@ -117,13 +130,14 @@ func (v *Verifier) Verify(compact string) (Caller, error) {
 	sum := sha256.Sum256([]byte(compact))
 	v.mu.RLock()
 	known, ok := v.cache[sum]
+	keys := v.keys
 	v.mu.RUnlock()
 	if !ok {
 		var err error
-		if known, err = v.verify(compact, now); err != nil {
+		if known, err = v.verify(compact, *keys, now); err != nil {
 			return Caller{}, err
 		}
-		v.keep(sum, known, now)
+		v.keep(sum, known, keys, now)
 	}
 	if !now.Before(known.exp) {
 		return Caller{}, unauthenticated("token exp: expired")
@@ -131,9 +145,12 @@ func (v *Verifier) Verify(compact string) (Caller, error) {
 	return known.caller, nil
 }
 
-func (v *Verifier) keep(sum [sha256.Size]byte, k verified, now time.Time) {
+func (v *Verifier) keep(sum [sha256.Size]byte, k verified, by *[]crypto.PublicKey, now time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if v.keys != by {
+		return // the keys were replaced meanwhile
+	}
 	if len(v.cache) >= maxTokenCache {
 		for s, old := range v.cache {
 			if !now.Before(old.exp) {
@@ -158,7 +175,7 @@ type tokenClaims struct {
 	Organisatie gateway.PeerID  `json:"organisatie"`
 }
 
-func (v *Verifier) verify(compact string, now time.Time) (verified, error) {
+func (v *Verifier) verify(compact string, keys []crypto.PublicKey, now time.Time) (verified, error) {
 	token, err := jose.ParseKeyed(compact, maxTokenBytes)
 	if err != nil {
 		return verified{}, unauthenticated("token: not a JWS that is accepted here")
@@ -166,7 +183,7 @@ func (v *Verifier) verify(compact string, now time.Time) (verified, error) {
 	if token.Typ != "" && !strings.EqualFold(token.Typ, "JWT") && !strings.EqualFold(token.Typ, "at+jwt") {
 		return verified{}, unauthenticated("token typ: want JWT")
 	}
-	if !slices.ContainsFunc(v.keys, func(key crypto.PublicKey) bool { return token.VerifyKey(key) == nil }) {
+	if !slices.ContainsFunc(keys, func(key crypto.PublicKey) bool { return token.VerifyKey(key) == nil }) {
 		return verified{}, unauthenticated("token signature: not of the issuer")
 	}
 	var c tokenClaims

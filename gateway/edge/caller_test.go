@@ -202,10 +202,43 @@ func TestVerifierForgetsAtExpiry(t *testing.T) {
 		t.Error("a cached token outlived its exp")
 	}
 	for i := range maxTokenCache + 1 {
-		v.keep([32]byte{byte(i), byte(i >> 8), byte(i >> 16)}, verified{exp: now.Add(time.Hour)}, now)
+		v.keep([32]byte{byte(i), byte(i >> 8), byte(i >> 16)}, verified{exp: now.Add(time.Hour)}, v.keys, now)
 	}
 	if got := len(v.cache); got > maxTokenCache {
 		t.Errorf("cache holds %d, want at most %d", got, maxTokenCache)
+	}
+}
+
+// A key that is taken away takes its tokens with it, those that were seen before too; what can't be taken changes nothing.
+func TestKeysReplaced(t *testing.T) {
+	old, fresh := newKey(t), newKey(t)
+	v := newVerifier(t, issuers(old.Public()), func() time.Time { return testNow })
+	before, after := sign(t, old, jwa.ES256, claims(t, nil)), sign(t, fresh, jwa.ES256, claims(t, nil))
+	try := func(when, token string, want bool) {
+		t.Helper()
+		for range 2 {
+			if _, err := v.Verify(token); (err == nil) != want {
+				t.Errorf("%s: got %v, want accepted %v", when, err, want)
+			}
+		}
+	}
+	try("before", before, true)
+	try("a key that is not there yet", after, false)
+	for _, wrong := range [][]crypto.PublicKey{nil, {"no key"}} {
+		if err := v.Replace(wrong); err == nil {
+			t.Errorf("keys %v taken", wrong)
+		}
+	}
+	try("after what was refused", before, true)
+	keys := v.keys
+	if err := v.Replace([]crypto.PublicKey{fresh.Public()}); err != nil {
+		t.Fatal(err)
+	}
+	try("of the key that is gone", before, false)
+	try("of the new key", after, true)
+	v.keep([32]byte{1}, verified{exp: testNow.Add(time.Hour)}, keys, testNow)
+	if _, kept := v.cache[[32]byte{1}]; kept {
+		t.Error("what was verified by keys of before is remembered")
 	}
 }
 

@@ -49,6 +49,41 @@ func ParseEdDSA(s string, maxBytes int) (*Parsed, error) {
 	return p, nil
 }
 
+// Head is the header of something that was parsed, to read what comes under the very same one with.
+type Head struct {
+	raw    string // as it stands before the first dot
+	parsed Parsed // of which only the header
+}
+
+// Head is the header of p.
+func (p *Parsed) Head() *Head {
+	raw, _, _ := strings.Cut(p.signed, ".")
+	return &Head{strings.Clone(raw), Parsed{Alg: p.Alg, X5T: p.X5T, Typ: p.Typ, Kid: p.Kid, X5C: p.X5C}}
+}
+
+// Parse reads a compact JWS that stands under this header byte for byte, and so means the same by it; ok is false for any other, and for
+// one that is not well formed: that is for ParseEdDSA, which says what is wrong.
+func (h *Head) Parse(s string, maxBytes int) (p *Parsed, ok bool) {
+	if h == nil || len(s) > maxBytes {
+		return nil, false
+	}
+	head, rest, found := strings.Cut(s, ".")
+	body, tail, foundBody := strings.Cut(rest, ".")
+	if !found || !foundBody || head != h.raw || strings.Contains(tail, ".") {
+		return nil, false
+	}
+	parsed := h.parsed
+	parsed.signed = s[:len(head)+1+len(body)]
+	var err error
+	if parsed.Payload, err = decode64(body); err != nil {
+		return nil, false
+	}
+	if parsed.sig, err = decode64(tail); err != nil || len(parsed.sig) == 0 {
+		return nil, false
+	}
+	return &parsed, true
+}
+
 // OKP is an Ed25519 public key as JWK (RFC 8037).
 type OKP struct {
 	Kty string `json:"kty"`

@@ -106,3 +106,37 @@ func TestParseEdDSARefuses(t *testing.T) {
 		}
 	}
 }
+
+// TestHead: what stands under a header that was read before reads as ParseEdDSA reads it, and nothing else does.
+func TestHead(t *testing.T) {
+	s := signerOf(t, ecKey(t, elliptic.P256()))
+	pub, key := edKey(t)
+	head, err := jose.EdDSAHead("x", jose.Thumbprint(s.Cert))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := jose.ParseEdDSA(string(jose.AppendEdDSA(nil, key, head, []byte(`{"a":1}`))), 4096)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := string(jose.AppendEdDSA(nil, key, head, []byte(`{"a":2}`)))
+	p, ok := first.Head().Parse(second, 4096)
+	if !ok || p.Alg != jose.EdDSA || p.Typ != "x" || p.X5T != first.X5T || string(p.Payload) != `{"a":2}` || p.VerifyKey(pub) != nil {
+		t.Errorf("got %+v, %v", p, ok)
+	}
+	otherHead, err := jose.EdDSAHead("y", jose.Thumbprint(s.Cert))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, wrong := range map[string]string{
+		"another header": string(jose.AppendEdDSA(nil, key, otherHead, []byte(`{}`))), "nothing": "", "two parts": head + ".e30", "four parts": second + ".x",
+		"no signature": head + ".e30.", "a bad payload": head + ".e30=.e30", "a bad signature": head + ".e30.e3=", "too long": second + strings.Repeat("A", 4096),
+	} {
+		if _, ok := first.Head().Parse(wrong, 4096); ok {
+			t.Errorf("%s is read", name)
+		}
+	}
+	if _, ok := (*jose.Head)(nil).Parse(second, 4096); ok {
+		t.Error("no header reads")
+	}
+}

@@ -25,6 +25,7 @@ type Signed struct {
 type certified struct {
 	*sleutelbewijs
 	compact string              // the sleutelbewijs as received
+	head    *jose.Head          // of what the key signed; set once it is remembered
 	chain   []*x509.Certificate // what it embeds, once parsed
 	proven  bool                // its signature is known to be that of chain[0]
 }
@@ -37,7 +38,13 @@ func open(compact, typ string, g Gebruik, keys *Keys, now time.Time) (_ *Signed,
 	s := &Signed{}
 	statement, bewijs, byKey := strings.Cut(compact, "~")
 	if byKey {
-		s.parsed, err = jose.ParseEdDSA(statement, MaxBytes)
+		known := false
+		if s.key = keys.find(bewijs, now); s.key != nil {
+			s.parsed, known = s.key.head.Parse(statement, MaxBytes)
+		}
+		if !known {
+			s.parsed, err = jose.ParseEdDSA(statement, MaxBytes)
+		}
 	} else {
 		s.parsed, err = jose.ParseCompact(statement, MaxBytes)
 	}
@@ -51,7 +58,7 @@ func open(compact, typ string, g Gebruik, keys *Keys, now time.Time) (_ *Signed,
 	case !byKey:
 		return s, nil
 	}
-	if s.key = keys.find(bewijs, now); s.key == nil {
+	if s.key == nil {
 		s.key = &certified{compact: bewijs}
 		if s.key.sleutelbewijs, err = parseSleutel(bewijs); err != nil {
 			return nil, err
@@ -157,7 +164,7 @@ func (k *Keys) keep(s *Signed, now time.Time) {
 	if err != nil {
 		return
 	}
-	c := &certified{sleutelbewijs: s.key.sleutelbewijs, compact: strings.Clone(s.key.compact), chain: chain, proven: true}
+	c := &certified{sleutelbewijs: s.key.sleutelbewijs, compact: strings.Clone(s.key.compact), head: s.parsed.Head(), chain: chain, proven: true}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.known == nil {

@@ -36,8 +36,10 @@ type Config struct {
 	// KafkaWachtwoord is the path in KV of a secret whose field wachtwoord is that of audit.kafka.sasl. Not beside
 	// audit.kafka.sasl.wachtwoordBestand.
 	KafkaWachtwoord string `yaml:"kafkaWachtwoord"`
-	// OpslagWachtwoord is the same for opslag.postgres. A password that is replaced in KV counts for the next connection.
+	// OpslagWachtwoord and BronWachtwoord are the same for opslag.postgres and bron.database.postgres. A password that is replaced in
+	// KV counts for the next connection.
 	OpslagWachtwoord string `yaml:"opslagWachtwoord"`
+	BronWachtwoord   string `yaml:"bronWachtwoord"`
 }
 
 // Groep is a key in Transit with the certificate over it.
@@ -69,7 +71,7 @@ func (c Config) Enabled() bool { return c.Adres != "" }
 // Check returns all that is wrong, by key below `vault`, and fills in the defaults.
 func (c *Config) Check() error {
 	if !c.Enabled() {
-		if c.CA != "" || c.RolID != "" || c.GeheimID != "" || c.Groep.Sleutel != "" || c.Groep.Rol != "" || c.Netwerk.Rol != "" || len(c.Pseudoniemen) > 0 || c.KafkaWachtwoord+c.OpslagWachtwoord != "" {
+		if c.CA != "" || c.RolID != "" || c.GeheimID != "" || c.Groep.Sleutel != "" || c.Groep.Rol != "" || c.Netwerk.Rol != "" || len(c.Pseudoniemen) > 0 || c.KafkaWachtwoord+c.OpslagWachtwoord+c.BronWachtwoord != "" {
 			return errors.New("vault.adres: give https://host:port, or leave the section out")
 		}
 		return nil
@@ -129,7 +131,7 @@ func (c *Config) Check() error {
 			bad("pseudoniemen", "give versions from 1, each with a path in KV, such as {1: borne/pseudoniem-1}")
 		}
 	}
-	for key, path := range map[string]string{"kafkaWachtwoord": c.KafkaWachtwoord, "opslagWachtwoord": c.OpslagWachtwoord} {
+	for key, path := range map[string]string{"kafkaWachtwoord": c.KafkaWachtwoord, "opslagWachtwoord": c.OpslagWachtwoord, "bronWachtwoord": c.BronWachtwoord} {
 		if path != "" && !plainPath(path) {
 			bad(key, "%q is no path in KV", path)
 		}

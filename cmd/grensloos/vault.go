@@ -12,6 +12,7 @@ import (
 	"github.com/grensloos/grensloos/certs"
 	"github.com/grensloos/grensloos/certs/vault"
 	"github.com/grensloos/grensloos/gateway"
+	"github.com/grensloos/grensloos/gateway/postgres"
 )
 
 // vaultWithin bounds what a command asks of Vault.
@@ -58,9 +59,14 @@ type vaultPassword struct {
 
 func (c *Config) vaultPasswords() []vaultPassword {
 	sasl, store := &c.Audit.Kafka.SASL, &c.Store.Postgres
+	source := &postgres.Config{}
+	if c.Source != nil && c.Source.Database != nil {
+		source = &c.Source.Database.Postgres
+	}
 	return []vaultPassword{
 		{"kafkaWachtwoord", c.Vault.KafkaWachtwoord, "audit.kafka.sasl.wachtwoordBestand", sasl.PasswordFile, sasl.Mechanism != "", "audit.kafka.sasl", &sasl.Password},
 		{"opslagWachtwoord", c.Vault.OpslagWachtwoord, "opslag.postgres.wachtwoordBestand", store.PasswordFile, c.Store.IsPostgres(), "opslag.driver: postgres", &store.Password},
+		{"bronWachtwoord", c.Vault.BronWachtwoord, "bron.database.postgres.wachtwoordBestand", source.PasswordFile, len(source.Addresses) > 0, "bron.database.driver: postgres", &source.Password},
 	}
 }
 

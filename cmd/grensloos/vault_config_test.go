@@ -13,6 +13,10 @@ func TestVaultBesideFiles(t *testing.T) {
 		{"group certificate", adres + "  groep: {sleutel: groep, rol: groep}\n", "vault.groep.rol: not beside certificaat.certificaat"},
 		{"network", adres + "  netwerk: {rol: netwerk, namen: [localhost]}\n", "vault.netwerk.rol: not beside netwerk.certificaat"},
 		{"pseudonym keys", adres + "  pseudoniemen: {1: een}\n", "vault.pseudoniemen: not beside pseudoniemen"},
+		{"a password that nobody asks for", adres + "  opslagWachtwoord: opslag\n", "vault.opslagWachtwoord: nothing asks for it: leave it out, or set opslag.driver: postgres"},
+		{"a source's, too", adres + "  bronWachtwoord: bron\n", "vault.bronWachtwoord: nothing asks for it"},
+		{"a path that leads elsewhere", adres + "  kafkaWachtwoord: ../sys\n", "vault.kafkaWachtwoord"},
+		{"a password twice", adres + "  opslagWachtwoord: opslag\nopslag:\n  driver: postgres\n  postgres: {adressen: [db.example], database: g, gebruiker: g, wachtwoordBestand: w}\n", "vault.opslagWachtwoord: not beside opslag.postgres.wachtwoordBestand"},
 		{"no address", "\nvault: {groep: {sleutel: groep}}\n", "vault.adres: give https://host:port"},
 		{"nothing from Vault", adres, ""},
 	} {

@@ -102,7 +102,9 @@ func (v *vaultAdmin) lay(r *region, p *regionPeer, life string) {
 path "` + v.transit + `/sign/groep" { capabilities = ["update"] }
 path "` + v.pki + `/sign/groep" { capabilities = ["update"] }
 path "` + v.net + `/sign/netwerk" { capabilities = ["update"] }
-path "` + v.kv + `/data/pseudoniem-1" { capabilities = ["read"] }`
+path "` + v.kv + `/data/pseudoniem-1" { capabilities = ["read"] }
+path "` + v.kv + `/data/opslag" { capabilities = ["read"] }
+path "` + v.kv + `/data/bron" { capabilities = ["read"] }`
 	if err := v.api.Sys().PutPolicy(v.acl, policy); err != nil {
 		v.t.Fatal(err)
 	}

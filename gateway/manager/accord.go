@@ -19,7 +19,17 @@ const renewEvery = time.Hour
 // ownAccord does what this peer does without a person: it signs again what it signed under a certificate of before, accepts
 // publications if it is a directory that does so, and proposes contracts anew that end soon. Each is recorded as an act of systeem;
 // what does not succeed is tried again at the next look.
+//
+// Of several managers one does it at a time: a second proposal of the same renewal would have another hash, and nothing would tell that
+// one of the two is too many.
 func (m *Manager) ownAccord(ctx context.Context) {
+	_, err := m.o.Store.Alone(ctx, "own accord", func(ctx context.Context) error { m.actAlone(ctx); return nil })
+	if err != nil && ctx.Err() == nil {
+		m.o.Log.WarnContext(ctx, "nothing done of our own accord", slog.Any("error", err))
+	}
+}
+
+func (m *Manager) actAlone(ctx context.Context) {
 	for what, do := range map[string]func(context.Context) error{
 		"contracts not signed again": m.resign, "publications not accepted": m.acceptPublications, "contracts not renewed": m.renewals,
 	} {

@@ -115,7 +115,7 @@ func (k *Contracts) Follow(ctx context.Context) error {
 	for {
 		_, err := k.renew(ctx, freshen)
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // we stop; nothing is wrong
+			return nil
 		}
 		switch {
 		case err != nil && !away:

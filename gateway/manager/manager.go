@@ -99,6 +99,8 @@ type keeper interface {
 	deliveryStore
 	peerStore
 	directoryStore
+	// Alone runs do unless another process of this peer is in an Alone of the same name.
+	Alone(ctx context.Context, name string, do func(context.Context) error) (did bool, err error)
 }
 
 type contractStore interface {

@@ -42,6 +42,7 @@ var suite = map[string]func(*testing.T){
 	"TerugmeldingHandledTwice": TestTerugmeldingHandledTwice, "OpenTerugmeldingenAreBounded": TestOpenTerugmeldingenAreBounded,
 	"Toestemmingen": TestToestemmingen, "ToestemmingRefused": TestToestemmingRefused, "AlleToestemmingen": TestAlleToestemmingen,
 	"ToestemmingenNeverCutOff": TestToestemmingenNeverCutOff, "AtOnce": TestAtOnce, "Alone": TestAlone,
+	"Certificates": TestCertificates, "ClaimTransactions": TestClaimTransactions, "ClaimedOnce": TestClaimedOnce,
 }
 
 // ofOneEngine are the tests that are about SQLite itself, or about nothing that a database does.

@@ -20,3 +20,6 @@ GRANT SELECT, INSERT, UPDATE (bevestigd_op, ingetrokken) ON grensloos.toestemmin
 GRANT SELECT, INSERT, UPDATE (status, antwoord, gewijzigd) ON grensloos.terugmeldingen TO :"rol";
 GRANT SELECT, INSERT, UPDATE (beeindigd_op) ON grensloos.contactpersonen TO :"rol";
 GRANT SELECT, INSERT, UPDATE (actief) ON grensloos.contactpersoon_leden TO :"rol";
+
+GRANT SELECT, INSERT, DELETE, UPDATE (seen_at) ON grensloos.own_certificates TO :"rol";
+GRANT SELECT, INSERT, DELETE ON grensloos.transaction_claims TO :"rol";

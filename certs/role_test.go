@@ -74,7 +74,8 @@ func (n *network) serve(in *Internal) *httptest.Server {
 func TestRolesKnowEachOther(t *testing.T) {
 	n := newNetwork(t)
 	clientgegevens, _ := n.issue(borne, "clientgegevens")
-	srv := n.serve(n.open(clientgegevens))
+	in := n.open(clientgegevens)
+	srv := n.serve(in)
 	asks := func(id *Identity, to Role) (string, error) {
 		tr := n.open(id).Transport(to)
 		_, body, err := ask(&http.Client{Transport: tr, Timeout: 10 * time.Second}, srv.URL)
@@ -104,6 +105,11 @@ func TestRolesKnowEachOther(t *testing.T) {
 	must(t, err)
 	if status, body, err := ask(client(t, trust), srv.URL); err != nil || status != http.StatusOK || body != "" {
 		t.Errorf("without a certificate: got %d %q, %v, want no role", status, body, err)
+	}
+	before := in.Group().conns.len()
+	must(t, in.Group().Reload())
+	if after := in.Group().conns.len(); before == 0 || after != before {
+		t.Errorf("of %d connections %d are left after a look at the trust, want all", before, after)
 	}
 }
 

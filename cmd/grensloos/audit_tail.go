@@ -79,7 +79,10 @@ func (w *watchers) add() (*watcher, error) {
 func (w *watchers) remove(one *watcher) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	delete(w.all, one)
+	if w.all[one] {
+		delete(w.all, one)
+		close(one.records)
+	}
 }
 
 // stop ends all following: the process stops.

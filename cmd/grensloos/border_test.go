@@ -36,13 +36,16 @@ type cheat struct {
 }
 
 // cheatAs makes one from the files of a peer.
-func (r *running) cheatAs(p, provider *regionPeer) *cheat {
+func (r *running) cheatAs(p, provider *regionPeer) *cheat { return r.cheatWith("group", p, provider) }
+
+// cheatWith makes one from a certificate of a peer, in a folder of it.
+func (r *running) cheatWith(folder string, p, provider *regionPeer) *cheat {
 	r.t.Helper()
-	cert, err := tls.LoadX509KeyPair(filepath.Join(p.dir, "group", "cert.pem"), filepath.Join(p.dir, "group", "key.pem"))
+	cert, err := tls.LoadX509KeyPair(filepath.Join(p.dir, folder, "cert.pem"), filepath.Join(p.dir, folder, "key.pem"))
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	id, err := certs.LoadIdentity(filepath.Join(p.dir, "group", "cert.pem"), filepath.Join(p.dir, "group", "key.pem"))
+	id, err := certs.LoadIdentity(filepath.Join(p.dir, folder, "cert.pem"), filepath.Join(p.dir, folder, "key.pem"))
 	if err != nil {
 		r.t.Fatal(err)
 	}

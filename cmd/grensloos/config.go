@@ -48,12 +48,18 @@ type Config struct {
 	// Manager, Inway, Outway, Bevraging and Beheer are the roles. A role without a listen address does not run.
 	Manager   ManagerConfig   `yaml:"manager"`
 	Inway     InwayConfig     `yaml:"inway"`
-	Outway    ListenerConfig  `yaml:"outway"`
+	Outway    OutwayConfig    `yaml:"outway"`
 	Bevraging BevragingConfig `yaml:"bevraging"`
 	Beheer    ListenerConfig  `yaml:"beheer"`
 	// Monitoring is where health, readiness and metrics are given, on our own network, without a JWT: nothing there is about
 	// anybody. Empty: nowhere.
 	Monitoring ListenerConfig `yaml:"bewaking"`
+	// Clientgegevens is where the service clientgegevens listens when it is a process of its own (docs/roles.md); in the process of
+	// the inway it needs no address.
+	Clientgegevens ClientgegevensConfig `yaml:"clientgegevens"`
+	// Roles is what a role has of its own when it is a process of its own, by its name: manager, inway, clientgegevens, outway,
+	// bevraging, beheer.
+	Roles map[certs.Role]RoleConfig `yaml:"rollen"`
 	// Directories are the peers whose list of peers and services this peer follows, and to which it announces itself. Not beside
 	// those of group.bestand.
 	Directories []DirectoryPeer `yaml:"directories"`
@@ -69,6 +75,9 @@ type Config struct {
 	Audit AuditConfig `yaml:"audit"`
 	// Source is the gemeente's own system that the service clientgegevens reads.
 	Source *SourceConfig `yaml:"bron"`
+
+	process process // which part of the peer this is
+	shared  string  // the folder map itself, if Data is below it
 }
 
 // PeerConfig names this peer.
@@ -109,6 +118,9 @@ type NetworkConfig struct {
 	Certificate KeyPair `yaml:"certificaat"`
 	// CA is the internal CA's certificate; the command line trusts it and nothing else.
 	CA string `yaml:"ca"`
+	// CRLs are revocation lists of that CA, for the certificates by which the roles of this peer know each other. None: a key that was
+	// stolen counts until its certificate ends.
+	CRLs []string `yaml:"crls"`
 	// Issuer is the `iss` that a caller's JWT must have.
 	Issuer string `yaml:"issuer"`
 	// Audience is the `aud` that a caller's JWT must have. Default: "grensloos:<peer id>".
@@ -211,7 +223,10 @@ type SourceConfig struct {
 const maxConfig = 1 << 20
 
 // loadConfig reads and checks one peer's file. The error names the file, the line and the key.
-func loadConfig(file string) (*Config, error) {
+func loadConfig(file string) (*Config, error) { return loadConfigOf(file, process{}) }
+
+// loadConfigOf is loadConfig for one process of a peer.
+func loadConfigOf(file string, part process) (*Config, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
@@ -232,6 +247,7 @@ func loadConfig(file string) (*Config, error) {
 		return nil, fmt.Errorf("configuration %s: %w", file, err)
 	}
 	c.defaults()
+	c.separate(part)
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("configuration %s: %w", file, err)
 	}
@@ -290,31 +306,30 @@ func (c *Config) check() error {
 		bad("map", "give a folder that this process owns")
 	}
 	c.checkVault(bad)
-	if (c.Certificate.Cert == "" && c.Vault.Groep.Rol == "") || (c.Certificate.Key == "" && c.Vault.Groep.Sleutel == "") {
+	c.checkRoles(bad)
+	need := c.needs()
+	if need.GroupKey && (c.Certificate.Cert == "" && c.Vault.Groep.Rol == "" || c.Certificate.Key == "" && c.Vault.Groep.Sleutel == "") {
 		bad("certificaat", "give certificaat and sleutel")
 	}
-	if ((c.Network.Certificate.Cert == "" || c.Network.Certificate.Key == "") && c.Vault.Netwerk.Rol == "") || c.Network.CA == "" {
+	if c.onNetwork() && ((c.Network.Certificate.Cert == "" || c.Network.Certificate.Key == "") && c.Vault.Netwerk.Rol == "" || c.Network.CA == "") {
 		bad("netwerk", "give certificaat.certificaat, certificaat.sleutel and ca: listeners on the own network speak TLS")
 	}
-	if c.Network.Issuer == "" || len(c.Network.IssuerKeys) == 0 {
+	if need.Callers && (c.Network.Issuer == "" || len(c.Network.IssuerKeys) == 0) {
 		bad("netwerk", "give issuer and issuerSleutels: callers on the own network are known by a JWT")
 	}
-	if len(c.Pseudonyms) == 0 && len(c.Vault.Pseudoniemen) == 0 {
+	if need.Pseudonyms && len(c.Pseudonyms) == 0 && len(c.Vault.Pseudoniemen) == 0 {
 		bad("pseudoniemen", "give at least one key file, such as {1: pseudonym.key}")
 	}
-	for key, listen := range map[string]string{
-		"manager.luister": c.Manager.Listen, "inway.luister": c.Inway.Listen, "outway.luister": c.Outway.Listen,
-		"bevraging.luister": c.Bevraging.Listen, "beheer.luister": c.Beheer.Listen, "bewaking.luister": c.Monitoring.Listen,
-	} {
-		if _, _, err := net.SplitHostPort(listen); listen != "" && err != nil {
-			bad(key, "give host:port: %v", err)
+	for name, listen := range c.listeners() {
+		if _, _, err := net.SplitHostPort(*listen); *listen != "" && err != nil {
+			bad(name+".luister", "give host:port: %v", err)
 		}
 	}
-	if c.Manager.Listen == "" {
+	if c.Manager.Listen == "" && !c.process.apart() {
 		bad("manager.luister", "give host:port: without roles apart every peer runs its manager here")
 	}
-	c.checkAddress("manager.adres", c.Manager.Address, true, bad)
-	c.checkAddress("inway.adres", c.Inway.Address, c.Inway.Listen != "", bad)
+	c.checkAddress("manager.adres", c.Manager.Address, need.GroupKey, bad)
+	c.checkAddress("inway.adres", c.Inway.Address, c.Inway.Listen != "" || c.runs(roleManager) && len(c.Inway.Services) > 0, bad)
 	if err := c.Bevraging.Check(); err != nil {
 		bad("bevraging", "%v", err)
 	}
@@ -327,7 +342,7 @@ func (c *Config) check() error {
 		}
 		u, err := url.Parse(svc.URL)
 		switch {
-		case name == serviceClientgegevens && svc.URL == "" && c.Source == nil:
+		case name == serviceClientgegevens && svc.URL == "" && c.Source == nil && need.Source:
 			bad("bron", "the service clientgegevens needs one")
 		case name == serviceClientgegevens && svc.URL == "":
 		case err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.User != nil || u.RawQuery != "":
@@ -420,15 +435,19 @@ func (c *Config) resolve(dir string) {
 			}
 		}
 	}
-	abs(&c.Data, &c.Certificate.Cert, &c.Certificate.Key, &c.Network.Certificate.Cert, &c.Network.Certificate.Key, &c.Network.CA,
+	abs(&c.Data, &c.shared, &c.Certificate.Cert, &c.Certificate.Key, &c.Network.Certificate.Cert, &c.Network.Certificate.Key, &c.Network.CA,
 		&c.Network.IssuerKey, &c.Policies.Lokaal, &c.Policies.Catalogus, &c.Gemeenten.Tabel, &c.Store.Pad, &c.Audit.Journal.Dir, &c.Audit.Embedded.Dir,
 		&c.Audit.Kafka.TLS.CA, &c.Audit.Kafka.TLS.Cert, &c.Audit.Kafka.TLS.Key, &c.Audit.Kafka.SASL.PasswordFile,
 		&c.Vault.CA, &c.Vault.RolID, &c.Vault.GeheimID)
 	abs(c.Store.Files()...)
-	for _, list := range [][]string{c.Group.Trust.Ankers, c.Group.Trust.CRLs, c.Network.IssuerKeys} {
+	for _, list := range [][]string{c.Group.Trust.Ankers, c.Group.Trust.CRLs, c.Network.IssuerKeys, c.Network.CRLs} {
 		for i := range list {
 			abs(&list[i])
 		}
+	}
+	for role, own := range c.Roles {
+		abs(&own.Certificate.Cert, &own.Certificate.Key, &own.Network.Cert, &own.Network.Key)
+		c.Roles[role] = own
 	}
 	for version, name := range c.Pseudonyms {
 		abs(&name)

@@ -34,6 +34,7 @@ var sampled = map[string]string{
 	"peers[].id": `"00000099900000001000"`, "peers[].naam": "uwi-midden-twente", "peers[].manager": "https://manager.uwi.example:8443",
 	"bron.database.bestand": "bron.db", "bron.database.mapping": "mapping.yaml",
 	"inway.services": "clientgegevens", // the name of the one service
+	"rollen":         "inway",          // and of the one role
 
 	"groep:id": "midden-twente.example", "groep:poorten": "[443, 8443]", "groep:fscVersie": "2.0.0",
 	"groep:directories[].id": `"00000099900000001000"`, "groep:directories[].manager": "https://directory.example:443",

@@ -192,7 +192,7 @@ func (d *doctor) open(ctx context.Context) (closeAll func()) {
 	}
 	d.stored(ctx)
 	p.onClose(p.store.Close)
-	if err := p.openManager(ctx); err != nil {
+	if err := p.openContracts(ctx); err != nil {
 		d.fail("manager", "", "verbeter de configuratie; de peer start er niet mee", "%v", err)
 	}
 	return closeAll

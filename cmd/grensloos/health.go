@@ -92,14 +92,23 @@ func (h *health) parts(ctx context.Context) []beheer.OnderdeelJSON {
 	}
 	add("intrekkingslijsten", why, "haal een nieuwe lijst op en zet die in de plaats; herstarten is niet nodig")
 	why = ""
-	if end := p.identity.Cert().NotAfter; now.After(end) {
-		why = "het groepscertificaat is verlopen op " + end.UTC().Format(time.RFC3339)
+	if p.identity != nil {
+		if end := p.identity.Cert().NotAfter; now.After(end) {
+			why = "het groepscertificaat is verlopen op " + end.UTC().Format(time.RFC3339)
+		}
+		add("certificaat", why, "vraag een nieuw certificaat aan en zet het met zijn sleutel in de plaats; herstarten is niet nodig")
 	}
-	add("certificaat", why, "vraag een nieuw certificaat aan en zet het met zijn sleutel in de plaats; herstarten is niet nodig")
+	if p.internal != nil {
+		why = ""
+		if end := p.network.Cert().NotAfter; now.After(end) {
+			why = "het certificaat op het eigen netwerk is verlopen op " + end.UTC().Format(time.RFC3339) + ": de andere rollen weigeren dit proces"
+		}
+		add("netwerkcertificaat", why, "geef een nieuw certificaat uit (grensloos pki issue --intern --rol ...); herstarten is niet nodig")
+	}
 	return parts
 }
 
-// contracts counts the contracts, at most every countEvery.
+// contracts counts the contracts, at most every countEvery; only a process that signs them does.
 func (h *health) contracts(ctx context.Context) beheer.ContractenJSON {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -209,7 +209,7 @@ func openOffline(ctx context.Context, cfg *Config, scratch string, log *slog.Log
 		o.opened = append(o.opened, o.journal.Close)
 		o.audit = o.journal
 	}
-	return o, o.openManager(ctx)
+	return o, o.openContracts(ctx)
 }
 
 func (o *offline) shut(ctx context.Context) error {

@@ -187,7 +187,7 @@ func openLandPeer(ctx context.Context, deel landDeel, lp landPeer, engine *polic
 	p.health = &health{p: p, started: p.now()}
 	p.metrics = newMetrics(p.health)
 	p.audit = &watchedLog{Log: j, metrics: p.metrics, watch: p.watch}
-	for _, step := range []func(context.Context) error{p.openIdentity, p.openStore, p.openManager, p.openRoles} {
+	for _, step := range []func(context.Context) error{p.openIdentity, p.openStore, p.openContracts, p.openRoles} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, p.close(ctx))
 		}

@@ -207,14 +207,20 @@ func (m *moment) Collect(out chan<- prometheus.Metric) {
 	lag, age := p.journal.Lag()
 	gauge(m.lagBytes, float64(lag))
 	gauge(m.lagSeconds, age.Seconds())
-	if counts := m.h.contracts(ctx); counts.Fout == "" {
-		for _, state := range []contract.State{contract.Proposed, contract.NotYet, contract.Valid, contract.Rejected, contract.Revoked, contract.Expired} {
-			gauge(m.contracts, float64(counts.PerToestand[beheer.Toestand(state)]), string(state))
+	if p.manager != nil { // who only follows contracts does not count them
+		if counts := m.h.contracts(ctx); counts.Fout == "" {
+			for _, state := range []contract.State{contract.Proposed, contract.NotYet, contract.Valid, contract.Rejected, contract.Revoked, contract.Expired} {
+				gauge(m.contracts, float64(counts.PerToestand[beheer.Toestand(state)]), string(state))
+			}
 		}
 	}
 	now := p.now()
-	gauge(m.certificate, p.identity.Cert().NotAfter.Sub(now).Seconds(), "groep")
-	gauge(m.certificate, p.network.Cert().NotAfter.Sub(now).Seconds(), "netwerk")
+	if p.identity != nil {
+		gauge(m.certificate, p.identity.Cert().NotAfter.Sub(now).Seconds(), "groep")
+	}
+	if p.network != nil {
+		gauge(m.certificate, p.network.Cert().NotAfter.Sub(now).Seconds(), "netwerk")
+	}
 	seen := map[string]bool{}
 	for _, l := range p.group.CRLs() {
 		if !seen[l.Issuer] { // two lists of one name would be one series twice

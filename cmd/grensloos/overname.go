@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,7 +33,7 @@ type overgenomenSleutel struct {
 // maxSleutelVersie is the highest version that a pseudonym can have.
 const maxSleutelVersie = 9999
 
-func overnameDir(cfg *Config) string { return filepath.Join(cfg.Data, "overname") }
+func overnameDir(cfg *Config) string { return filepath.Join(cmp.Or(cfg.shared, cfg.Data), "overname") }
 
 // loadOvername reads what was taken over; nothing was if the folder is not there.
 func loadOvername(cfg *Config) (overname, error) {

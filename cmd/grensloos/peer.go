@@ -3,15 +3,11 @@ package main
 import (
 	"context"
 	"crypto"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
 	"net/http"
-	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,22 +17,15 @@ import (
 	"github.com/grensloos/grensloos/certs"
 	"github.com/grensloos/grensloos/certs/vault"
 	"github.com/grensloos/grensloos/connectors"
-	"github.com/grensloos/grensloos/connectors/clientgegevens"
 	"github.com/grensloos/grensloos/connectors/database"
 	"github.com/grensloos/grensloos/gateway"
-	"github.com/grensloos/grensloos/gateway/accesstoken"
 	"github.com/grensloos/grensloos/gateway/audit"
 	"github.com/grensloos/grensloos/gateway/audit/journal"
 	"github.com/grensloos/grensloos/gateway/audit/kafka"
-	"github.com/grensloos/grensloos/gateway/beheer"
-	"github.com/grensloos/grensloos/gateway/bevraging"
 	"github.com/grensloos/grensloos/gateway/contract"
 	"github.com/grensloos/grensloos/gateway/edge"
-	"github.com/grensloos/grensloos/gateway/gemeenten"
-	"github.com/grensloos/grensloos/gateway/inway"
 	"github.com/grensloos/grensloos/gateway/jose"
 	"github.com/grensloos/grensloos/gateway/manager"
-	"github.com/grensloos/grensloos/gateway/outway"
 	"github.com/grensloos/grensloos/gateway/store"
 	"github.com/grensloos/grensloos/gateway/verklaring"
 	"github.com/grensloos/grensloos/policies"
@@ -56,6 +45,7 @@ type peer struct {
 	group      *certs.Group
 	identity   *certs.Identity
 	network    *certs.Identity
+	internal   *certs.Internal // between the roles of this peer; nil when they are all in this process
 	auth       *edge.Verifier
 	pseudonyms gateway.PseudonymKeys
 	policy     *policies.Engine
@@ -69,8 +59,9 @@ type peer struct {
 	source     connectors.Source
 	// ownContacts says that the register of contact persons is kept here: no source has them.
 	ownContacts bool
-	manager     *manager.Manager
-	managers    *manager.Peers
+	contracts   *manager.Contracts // what holds now: of manager, or following the store beside it
+	manager     *manager.Manager   // nil in a process that signs no contracts
+	managers    *manager.Peers     // nil in a process that calls no other peer
 	transport   *certs.Transport
 	health      *health
 	metrics     *metrics
@@ -78,8 +69,9 @@ type peer struct {
 	audit       audit.Log // the journal, watched
 	stopping    atomic.Bool
 
-	roles  []role
-	opened []func(context.Context) error
+	roles    []role
+	ownTasks []task // that the roles of this process brought
+	opened   []func(context.Context) error
 }
 
 // role is one listener.
@@ -108,7 +100,7 @@ func openPeer(ctx context.Context, cfg *Config, log *slog.Logger) (_ *peer, err 
 		}
 	}()
 	for _, step := range []func(context.Context) error{
-		p.openIdentity, p.openPolicy, p.openStore, p.openAudit, p.openManager, p.openSource, p.openRoles,
+		p.openIdentity, p.openPolicy, p.openStore, p.openAudit, p.openContracts, p.openSource, p.openRoles,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -139,6 +131,31 @@ func (p *peer) openIdentity(ctx context.Context) (err error) {
 	if err := p.openVault(ctx); err != nil {
 		return err
 	}
+	need := p.cfg.needs()
+	p.self = gateway.Peer{ID: p.cfg.Peer.ID, Name: p.cfg.Peer.Name}
+	if need.GroupKey {
+		if err := p.openGroupKey(ctx); err != nil {
+			return err
+		}
+	}
+	if p.cfg.onNetwork() {
+		if err := p.openNetwork(ctx); err != nil {
+			return err
+		}
+	}
+	if need.Callers {
+		if err := p.openCallers(); err != nil {
+			return err
+		}
+	}
+	if need.Pseudonyms {
+		p.pseudonyms, err = loadPseudonyms(p.cfg)
+	}
+	return err
+}
+
+// openGroupKey loads our certificate in the group and its key.
+func (p *peer) openGroupKey(ctx context.Context) (err error) {
 	if p.identity, err = p.groupIdentity(ctx); err != nil {
 		return err
 	}
@@ -148,9 +165,38 @@ func (p *peer) openIdentity(ctx context.Context) (err error) {
 	if p.self.ID != p.cfg.Peer.ID || p.self.Name != p.cfg.Peer.Name {
 		return fmt.Errorf("peer: the certificate is of %s (%s), the configuration says %s (%s)", p.self.Name, p.self.ID, p.cfg.Peer.Name, p.cfg.Peer.ID)
 	}
-	if p.network, err = p.networkIdentity(ctx); err != nil {
+	if p.cfg.runs(roleOutway) {
+		p.asks = verklaring.NewSigner(p.signer, verklaring.VoorVerklaring, p.now)
+	}
+	if p.cfg.runs(roleInway) {
+		p.answers = verklaring.NewSigner(p.signer, verklaring.VoorKwitantie, p.now)
+	}
+	p.transport = p.group.Transport(p.identity)
+	p.onClose(func() error { p.transport.CloseIdleConnections(); return nil })
+	return nil
+}
+
+// openNetwork loads our certificate on the own network. With roles apart it says which roles this process has.
+func (p *peer) openNetwork(ctx context.Context) (err error) {
+	if p.network, err = p.networkIdentity(ctx); err != nil || !p.cfg.process.apart() {
 		return err
 	}
+	has := certs.RolesOf(p.network.Cert(), p.self.ID)
+	for _, role := range p.cfg.process.roles {
+		if !slices.Contains(has, role) {
+			return fmt.Errorf("netwerk.certificaat: does not name the role %s (%s): grensloos pki issue --dir ... --intern --oin %s --rol %s ..., or allow that URI in the role of vault.netwerk",
+				role, role.URI(p.self.ID), p.self.ID, role)
+		}
+	}
+	p.internal, err = certs.OpenInternal(p.self.ID, certs.InternalConfig{CA: p.cfg.Network.CA, CRLs: p.cfg.Network.CRLs}, p.network, p.now, p.log)
+	if err != nil {
+		return fmt.Errorf("netwerk: %w", err)
+	}
+	return nil
+}
+
+// openCallers loads who may issue JWTs to callers on the own network.
+func (p *peer) openCallers() (err error) {
 	issuers := edge.Issuers{Issuer: p.cfg.Network.Issuer, Audience: p.cfg.Network.Audience, Organisatie: p.self.ID}
 	if issuers.Keys, err = p.issuerKeys(); err != nil {
 		return err
@@ -158,12 +204,7 @@ func (p *peer) openIdentity(ctx context.Context) (err error) {
 	if p.auth, err = edge.NewVerifier(issuers, p.now); err != nil {
 		return fmt.Errorf("netwerk: %w", err)
 	}
-	p.asks = verklaring.NewSigner(p.signer, verklaring.VoorVerklaring, p.now)
-	p.answers = verklaring.NewSigner(p.signer, verklaring.VoorKwitantie, p.now)
-	p.pseudonyms, err = loadPseudonyms(p.cfg)
-	p.transport = p.group.Transport(p.identity)
-	p.onClose(func() error { p.transport.CloseIdleConnections(); return nil })
-	return err
+	return nil
 }
 
 func (p *peer) rules() gateway.GroupRules {
@@ -285,6 +326,9 @@ const clusterWithin = 5 * time.Second
 func (p *peer) openAudit(ctx context.Context) (err error) {
 	target := p.cfg.Audit.Kafka
 	ensure := func(ctx context.Context) error { return clusterReady(ctx, p.cfg.Data, target) }
+	if p.cfg.process.embedded {
+		ensure = func(ctx context.Context) error { return kafka.EnsureTopics(ctx, target) }
+	}
 	if len(target.Brokers) == 0 {
 		if p.broker, err = kafka.StartBroker(p.cfg.Audit.Embedded, p.log); err != nil {
 			return fmt.Errorf("audit.ingebouwd: %w", err)
@@ -307,10 +351,12 @@ func (p *peer) openAudit(ctx context.Context) (err error) {
 	} else if err != nil {
 		return fmt.Errorf("audit.kafka: %w", err)
 	}
-	if p.reader, err = kafka.NewReader(target); err != nil {
-		return fmt.Errorf("audit.kafka: %w", err)
+	if p.cfg.needs().Reading {
+		if p.reader, err = kafka.NewReader(target); err != nil {
+			return fmt.Errorf("audit.kafka: %w", err)
+		}
+		p.onClose(p.reader.Close)
 	}
-	p.onClose(p.reader.Close)
 	journalConfig := p.cfg.Audit.Journal
 	journalConfig.Fault = journalFault()
 	if p.journal, err = journal.Open(journalConfig, p.log, p.now); err != nil {
@@ -338,7 +384,8 @@ func (p *peer) signer() *jose.Signer {
 	return &jose.Signer{Key: pair.Key, Cert: pair.Cert(), Chain: pair.Chain[1:]}
 }
 
-func (p *peer) openManager(context.Context) (err error) {
+// openContracts knows which contracts hold. A process that signs none follows what the manager keeps in the store.
+func (p *peer) openContracts(ctx context.Context) (err error) {
 	addresses := make(map[gateway.PeerID]string, len(p.cfg.Peers))
 	var directories []gateway.PeerID
 	for _, d := range p.cfg.directories() {
@@ -356,23 +403,39 @@ func (p *peer) openManager(context.Context) (err error) {
 		addresses[n.ID] = n.Manager
 		configured = append(configured, contract.KnownPeer{Peer: gateway.Peer{ID: n.ID, Name: n.Name}, Address: n.Manager, Gemeentecode: n.Gemeentecode})
 	}
+	if p.transport != nil {
+		p.managers = &manager.Peers{
+			Addresses: addresses, Book: p.store, Own: p.cfg.Manager.Address, Transport: p.transport.To, VerifyChain: p.group.VerifyChain, Now: p.now,
+		}
+	}
+	if p.cfg.runs(roleManager) || p.cfg.runs(roleBeheer) {
+		return p.openManager(ctx, directories, configured)
+	}
+	p.contracts, err = manager.NewContracts(manager.Following{
+		Self: p.self, Store: p.store, VerifyChain: p.group.VerifyChain, Directories: directories, Configured: configured, Now: p.now, Log: p.log,
+	})
+	return err
+}
+
+func (p *peer) openManager(_ context.Context, directories []gateway.PeerID, configured []contract.KnownPeer) (err error) {
 	services := make(map[gateway.ServiceName]string, len(p.cfg.Inway.Services))
 	for name := range p.cfg.Inway.Services {
 		services[name] = p.cfg.Inway.Address
 	}
-	p.managers = &manager.Peers{
-		Addresses: addresses, Book: p.store, Own: p.cfg.Manager.Address, Transport: p.transport.To, VerifyChain: p.group.VerifyChain, Now: p.now,
-	}
-	p.manager, err = manager.New(manager.Options{
+	o := manager.Options{
 		Self: p.self, Rules: contract.Rules{Group: p.rules()}, Address: p.cfg.Manager.Address, Store: p.store, Peers: p.managers,
 		PeerOf: p.group.PeerOf, VerifyChain: p.group.VerifyChain, Signer: p.signer, Audit: p.audit, CheckProperties: p.checkGrant,
 		Services: services, TokenTTL: p.cfg.Manager.TokenTTL, RetryStart: p.cfg.Manager.RetryStart,
 		Directories: directories, DirectoryEvery: p.cfg.Manager.Directory.Every, AcceptPublications: p.cfg.Manager.Directory.Accept,
 		Configured: configured, RenewBefore: time.Duration(p.cfg.Manager.RenewDays) * 24 * time.Hour, Now: p.now, Log: p.log,
-	})
-	if err != nil {
+	}
+	if p.cfg.process.apart() {
+		o.Certificates = ownCertificates{p.store, roleManager}
+	}
+	if p.manager, err = manager.New(o); err != nil {
 		return fmt.Errorf("manager: %w", err)
 	}
+	p.contracts = p.manager.Contracts
 	return nil
 }
 
@@ -390,7 +453,7 @@ func (p *peer) checkGrant(g gateway.Grant) error {
 }
 
 func (p *peer) openSource(ctx context.Context) (err error) {
-	if p.cfg.Source == nil {
+	if p.cfg.Source == nil || !p.cfg.needs().Source {
 		return nil
 	}
 	source, err := database.Open(ctx, *p.cfg.Source.Database, database.Options{Now: p.now})
@@ -400,207 +463,4 @@ func (p *peer) openSource(ctx context.Context) (err error) {
 	p.onClose(source.Close)
 	p.source, err = p.withRegister(source)
 	return err
-}
-
-// openRoles makes a server of every role with an address.
-func (p *peer) openRoles(ctx context.Context) error {
-	groupSide := p.group.ServerTLS(p.identity)
-	ownSide := certs.InternalServerTLS(p.network)
-	p.addRole("manager", p.cfg.Manager.Listen, p.manager.Handler(), groupSide)
-	if p.cfg.Inway.Listen != "" {
-		in, err := p.openInway(ctx)
-		if err != nil {
-			return err
-		}
-		p.addRole("inway", p.cfg.Inway.Listen, in, groupSide)
-	}
-	out := &outway.Handler{
-		Self: p.self, Group: p.rules(), Auth: p.auth, Grants: p.manager, Tokens: p.tokens(), Policy: p.policy, Audit: p.audit, Sign: p.asks, Pseudonyms: p.pseudonyms,
-		Transport: p.transport.To, VerifyChain: p.group.VerifyChain, Now: p.now, Log: p.log, Fault: stepFault(),
-	}
-	if p.cfg.Outway.Listen != "" {
-		p.addRole("outway", p.cfg.Outway.Listen, out, ownSide)
-	}
-	if p.cfg.Bevraging.Listen != "" {
-		h, err := p.openBevraging(out)
-		if err != nil {
-			return err
-		}
-		p.addRole("bevraging", p.cfg.Bevraging.Listen, h, ownSide)
-	}
-	if p.cfg.Beheer.Listen != "" {
-		h, err := p.openBeheer()
-		if err != nil {
-			return err
-		}
-		p.addRole("beheer", p.cfg.Beheer.Listen, h, ownSide)
-	}
-	if p.cfg.Monitoring.Listen != "" {
-		p.addRole("bewaking", p.cfg.Monitoring.Listen, p.health.monitoring(p.metrics.handler()), ownSide)
-	}
-	return nil
-}
-
-func (p *peer) addRole(name, address string, h http.Handler, tlsConfig *tls.Config) {
-	server := edge.NewServer(p.metrics.observe(name, h), tlsConfig, p.log.With(slog.String("role", name)))
-	server.RegisterOnShutdown(p.watch.stop) // who follows records would hold up the stop
-	if name == "manager" || name == "inway" {
-		p.group.Track(server)
-		p.identity.Retire(server)
-	} else {
-		p.network.Retire(server)
-	}
-	p.roles = append(p.roles, role{name: name, address: address, server: server})
-}
-
-// tasks is the work in the background, beside shipping the journal.
-func (p *peer) tasks() []task {
-	watch := func(f func(context.Context)) func(context.Context) error {
-		return func(ctx context.Context) error { f(ctx); return nil }
-	}
-	return append([]task{
-		{"manager", p.manager.Run},
-		{"group.vertrouwen", watch(func(ctx context.Context) { p.group.Watch(ctx, watchEvery) })},
-		{"certificaat", watch(func(ctx context.Context) { p.identity.Watch(ctx, watchEvery, p.log) })},
-		{"netwerk.certificaat", watch(func(ctx context.Context) { p.network.Watch(ctx, watchEvery, p.log) })},
-		{"beleid", watch(p.watchPolicy)},
-		{"netwerk.issuerSleutels", watch(p.watchIssuers)},
-		{"verklaring", watch(func(ctx context.Context) { p.asks.Run(ctx, p.log) })},
-		{"kwitantie", watch(func(ctx context.Context) { p.answers.Run(ctx, p.log) })},
-	}, p.vaultTasks...)
-}
-
-// tokens fetches access tokens for our outway.
-func (p *peer) tokens() *manager.TokenClient {
-	return &manager.TokenClient{
-		Self: p.self.ID, Group: p.rules(), Peers: p.managers, Certificate: p.identity.Cert, Now: p.now,
-	}
-}
-
-// openInway makes the inway with its services. It knows the transaction ids of before a restart.
-func (p *peer) openInway(context.Context) (http.Handler, error) {
-	tokens := accesstoken.NewVerifier(p.self.ID, p.cfg.Group.ID, func(x5t string) (*x509.Certificate, bool) {
-		all := p.identity.Recent() // a token signed just before a renewal is still ours
-		n := slices.IndexFunc(all, func(c *x509.Certificate) bool { return jose.Thumbprint(c) == x5t })
-		return all[max(n, 0)], n >= 0
-	}, p.now)
-	tokens.Audiences = []string{p.cfg.Inway.Address}
-	h := &inway.Handler{
-		Self: p.self, PeerOf: p.group.PeerOf, Tokens: tokens, Grants: p.manager, Policy: p.policy, Audit: p.audit, Sign: p.answers,
-		Services: map[gateway.ServiceName]inway.Service{}, Now: p.now, Log: p.log, Fault: stepFault(),
-	}
-	for name, service := range p.cfg.Inway.Services {
-		s := inway.Service{Doelbinding: service.Doelbinding}
-		if service.URL == "" {
-			s.Handler = p.takeReports(&clientgegevens.Handler{
-				Self: p.self, Tokens: tokens, Grants: p.manager, Transacties: h, Policy: p.policy, Toestemmingen: p.store,
-				Audit: p.audit, Sign: p.answers, Pseudonyms: p.pseudonyms, Bron: p.source, DemoBSN: p.cfg.Demo,
-				Timeout: p.cfg.Source.Timeout, Now: p.now, Log: p.log, Fault: stepFault(),
-			})
-		} else {
-			var err error
-			if s.URL, err = url.Parse(service.URL); err != nil {
-				return nil, fmt.Errorf("inway.services.%s.url: %w", name, err)
-			}
-			if s.Transport, err = serviceTransport(service.CA); err != nil {
-				return nil, fmt.Errorf("inway.services.%s.ca: %w", name, err)
-			}
-		}
-		h.Services[name] = s
-	}
-	err := h.Restore(func(since time.Time, each func(audit.Record) error) error {
-		return p.journal.Scan(since, func(e journal.Entry) error { return each(e.Record) })
-	})
-	if err != nil {
-		return nil, fmt.Errorf("inway: transaction ids of before: %w", err)
-	}
-	return h, nil
-}
-
-// serviceTransport reaches a service on our own network: kept connections, the system's trust or the given CA, no proxy.
-func serviceTransport(ca string) (http.RoundTripper, error) {
-	t := &http.Transport{
-		MaxIdleConnsPerHost: 64, IdleConnTimeout: 90 * time.Second, ResponseHeaderTimeout: inway.DefaultTimeout,
-		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}, DisableCompression: true,
-	}
-	if ca == "" {
-		return t, nil
-	}
-	// The file is read anew for each connection, so that it can be replaced; those that are open stay.
-	t.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-		cfg, err := certs.InternalClientTLS(ca)
-		if err != nil {
-			return nil, err
-		}
-		return (&tls.Dialer{Config: cfg}).DialContext(ctx, network, address)
-	}
-	_, err := certs.InternalClientTLS(ca)
-	return t, err
-}
-
-func (p *peer) openBevraging(out http.Handler) (http.Handler, error) {
-	h := &bevraging.Handler{
-		Self: p.self, Auth: p.auth, Grants: p.manager, Outway: inProcess{p.metrics.observe("outway", out)}, Policy: p.policy, Audit: p.audit,
-		Pseudonyms: p.pseudonyms, Demo: p.cfg.Demo, Config: p.cfg.Bevraging.Config, Now: p.now, Log: p.log,
-	}
-	codes, err := gemeenten.Open(p.cfg.Gemeenten)
-	if err != nil {
-		return nil, err
-	}
-	h.Indeling = indeling(codes, p.now)
-	h.Bekend = p.gemeenten
-	p.makeReports(h)
-	return h.Router()
-}
-
-// gemeenten are the peers that answer for a gemeente, at this moment: those of the configuration, and those that a directory lists
-// and that confirm it. When the store can't say, those of the configuration.
-func (p *peer) gemeenten() []bevraging.Gemeente {
-	ctx, cancel := context.WithTimeout(context.Background(), gemeentenWithin)
-	defer cancel()
-	known, err := p.manager.Known(ctx)
-	if err != nil {
-		p.log.Warn("peers of the group not read; only those of the configuration are asked", slog.Any("error", err))
-		known = nil
-		for _, n := range p.cfg.Peers {
-			known = append(known, contract.KnownPeer{Peer: gateway.Peer{ID: n.ID, Name: n.Name}, Gemeentecode: n.Gemeentecode})
-		}
-	}
-	var all []bevraging.Gemeente
-	for _, k := range known {
-		if k.Gemeentecode != "" {
-			all = append(all, bevraging.Gemeente{ID: k.ID, Naam: k.Name, Code: k.Gemeentecode})
-		}
-	}
-	return all
-}
-
-// gemeentenWithin bounds how long a question waits to learn who can be asked.
-const gemeentenWithin = 2 * time.Second
-
-// indeling finds which gemeente, of those that are known, now has the data of the one with this code on a day. A code that the table
-// does not have stands for itself: the built-in table has few.
-func indeling(codes *gemeenten.Register, now func() time.Time) func(string, time.Time, func(string) bool) (string, bool) {
-	return func(code string, op time.Time, bekend func(string) bool) (string, bool) {
-		found, err := codes.Zoek(gemeenten.Code(code), op, now(), func(c gemeenten.Code) bool { return bekend(string(c)) })
-		if gateway.KindOf(err) == gateway.NotFound {
-			return code, true
-		}
-		return string(found.Code), err == nil
-	}
-}
-
-func (p *peer) openBeheer() (http.Handler, error) {
-	sleutel, err := jose.KeyThumbprint(p.identity.Cert().PublicKey)
-	if err != nil {
-		return nil, fmt.Errorf("certificaat: %w", err)
-	}
-	h := &beheer.Handler{
-		Self: p.self, Sleutel: sleutel, Auth: p.auth, Contracten: p.manager, Voorstel: p.manager, Vernieuwing: p.manager, Groep: p.manager, Deelname: p.manager,
-		Ondertekening: p.manager, Register: p.store, Toestemmingen: p.store, Records: shipped{p.journal, p.reader}, Policy: p.policy,
-		Volgen: followed{p.journal, p.watch}, Gezondheid: p.health,
-		Audit: p.audit, Pseudonyms: p.pseudonyms, Demo: p.cfg.Demo, Now: p.now,
-	}
-	p.administer(h)
-	return h.Router()
 }

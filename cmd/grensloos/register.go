@@ -5,6 +5,7 @@ import (
 
 	"github.com/grensloos/grensloos/connectors"
 	"github.com/grensloos/grensloos/connectors/clientgegevens"
+	"github.com/grensloos/grensloos/connectors/database"
 	"github.com/grensloos/grensloos/connectors/register"
 	"github.com/grensloos/grensloos/gateway/beheer"
 	"github.com/grensloos/grensloos/gateway/bevraging"
@@ -34,12 +35,23 @@ func (p *peer) makeReports(h *bevraging.Handler) {
 	h.Terugmeldingen = &bevraging.Terugmeldingen{Register: p.store, Records: shipped{p.journal, p.reader}}
 }
 
-// administer gives beheer the registers that a peer with a source keeps.
-func (p *peer) administer(h *beheer.Handler) {
-	if p.source != nil {
-		h.Meldingen = p.store
+// administer gives beheer the registers that a peer with a source keeps. A process that does not open the source sees in the mapping
+// whether that has contact persons of its own.
+func (p *peer) administer(h *beheer.Handler) error {
+	if p.cfg.Source == nil {
+		return nil
 	}
-	if p.ownContacts {
+	h.Meldingen = p.store
+	own := p.ownContacts
+	if p.source == nil {
+		aanbod, err := database.Aanbod(p.cfg.Source.Database.Mapping)
+		if err != nil {
+			return fmt.Errorf("bron.database: %w", err)
+		}
+		own = len(aanbod[register.Dienst]) == 0
+	}
+	if own {
 		h.Contacten = p.store
 	}
+	return nil
 }

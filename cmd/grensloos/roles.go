@@ -1,10 +1,18 @@
 package main
 
 import (
+	"crypto/x509"
+	"log/slog"
+	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/grensloos/grensloos/certs"
+	"github.com/grensloos/grensloos/connectors/clientgegevens"
+	"github.com/grensloos/grensloos/gateway"
+	"github.com/grensloos/grensloos/gateway/edge"
+	"github.com/grensloos/grensloos/gateway/inway"
 )
 
 // The roles of a peer that can run in a process of their own.
@@ -59,4 +67,77 @@ func joinRoles(roles []certs.Role) string {
 // sorted puts roles in the order of serveRoles, each once.
 func sorted(roles []certs.Role) []certs.Role {
 	return slices.DeleteFunc(serveRoles(), func(r certs.Role) bool { return !slices.Contains(roles, r) })
+}
+
+// codeRol is the code of a call by a role of this peer that may not make it, or by who is no role where only roles may call.
+const codeRol = "rol-niet-toegelaten"
+
+// only lets a role be called by the roles that may (mayCall). A caller without a certificate is no role: whether that may call is
+// told by its JWT, except at clientgegevens, which has no other callers than roles.
+func (p *peer) only(role certs.Role, next http.Handler) http.Handler {
+	if p.internal == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		callers, err := p.internal.Caller(r.TLS)
+		allowed := err == nil && (len(callers) == 0 && role != roleClientgegevens ||
+			slices.ContainsFunc(callers, func(c certs.Role) bool { return slices.Contains(mayCall[c], role) }))
+		if !allowed {
+			p.log.WarnContext(r.Context(), "call refused: this role may not call here", slog.String("role", string(role)),
+				slog.String("caller", joinRoles(callers)), slog.String("from", r.RemoteAddr), slog.Any("error", err))
+			w.Header().Set(edge.HeaderErrorCode, codeRol)
+			edge.WriteProblem(w, r, &gateway.Error{
+				Kind: gateway.Denied, Code: codeRol, Message: "certificate: " + string(role) + " is called by other roles of this peer", Cause: err,
+			})
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// callRole calls a role of this peer in another process. That it does not want us is no answer of what it serves.
+func (p *peer) callRole(to certs.Role) http.RoundTripper {
+	return roleCaller{p.internal.Transport(to), to}
+}
+
+type roleCaller struct {
+	http.RoundTripper
+	to certs.Role
+}
+
+func (c roleCaller) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := c.RoundTripper.RoundTrip(r)
+	if err == nil && edge.ErrorCode(resp.Header) == codeRol {
+		_ = resp.Body.Close()
+		return nil, gateway.WithCode(gateway.Unavailable, codeRol, "%s refuses this process: see its log, and the certificate of this one", c.to)
+	}
+	return resp, err
+}
+
+// admission is the way into clientgegevens from an inway in another process: it takes what that says that it admitted, and the
+// certificate of who asked. Nobody but an inway comes here (mayCall).
+type admission struct {
+	service  http.Handler
+	admitted inway.Admissions
+	now      func() time.Time
+	log      *slog.Logger
+}
+
+func (a *admission) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	said, err := edge.ToelatingFrom(r.Header)
+	var done func()
+	if err == nil {
+		done, err = a.admitted.Admit(said.Transactie, said.Grant, a.now())
+	}
+	if err != nil {
+		a.log.WarnContext(r.Context(), "call refused: the inway did not say that it admitted it", slog.Any("error", err))
+		edge.WriteProblem(w, r, &gateway.Error{Kind: gateway.Denied, Code: clientgegevens.CodeBuitenInway, Message: "inway", Cause: err})
+		return
+	}
+	defer done()
+	state := *r.TLS // of the connection with the inway; the service wants to know who asked that
+	state.PeerCertificates, state.VerifiedChains = []*x509.Certificate{said.Client}, nil
+	inner := r.WithContext(r.Context())
+	inner.TLS = &state
+	a.service.ServeHTTP(w, inner)
 }

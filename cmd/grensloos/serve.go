@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,17 +25,29 @@ const (
 )
 
 func serveCommand() *cobra.Command {
-	var file string
+	var (
+		file          string
+		roles, listen []string
+		name          string
+	)
 	cmd := &cobra.Command{
-		Use:   "serve -c peer.yaml",
-		Short: "Run all roles of one peer",
+		Use:   "serve -c peer.yaml [--role inway ...]",
+		Short: "Run all roles of one peer, or some of them",
 		Long: `Run the roles of one peer that its configuration gives an address: manager, inway with its services, outway, bevraging and beheer.
+
+With --role it runs only that role, or those: manager, inway, clientgegevens, outway, bevraging, beheer. All processes of a peer may have
+the same configuration; each has its own folder below map, named after its roles or --proces, and opens only what its roles need. Roles
+apart need PostgreSQL and a Kafka cluster. Several processes may run the same role (docs/roles.md).
 
 It prints a line "gereed" on standard output when every listener is open, and logs as JSON on standard error. On SIGINT or SIGTERM it
 stops taking new calls, lets open ones end, ships its journal and stops.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := loadConfig(file)
+			part, err := parseProcess(roles, name, listen)
+			if err != nil {
+				return err
+			}
+			cfg, err := loadConfigOf(file, part)
 			if err != nil {
 				return err
 			}
@@ -43,6 +56,10 @@ stops taking new calls, lets open ones end, ships its journal and stops.`,
 	}
 	cmd.Flags().StringVarP(&file, "config", "c", "", "the peer's configuration file")
 	_ = cmd.MarkFlagRequired("config")
+	cmd.Flags().StringArrayVar(&roles, "role", nil, "run this role in this process; may be repeated")
+	_ = cmd.RegisterFlagCompletionFunc("role", cobra.FixedCompletions(strings.Split(joinRoles(serveRoles()), ", "), cobra.ShellCompDirectiveNoFileComp))
+	cmd.Flags().StringVar(&name, "proces", "", "with --role: name of this process and of its folder below map (default: its roles)")
+	cmd.Flags().StringArrayVar(&listen, "luister", nil, "with --role: ROLE=HOST:PORT or bewaking=HOST:PORT in place of what the configuration says; may be repeated")
 	return usageFlags(cmd)
 }
 
@@ -54,6 +71,9 @@ func serve(ctx context.Context, cfg *Config, stdout, stderr io.Writer) (err erro
 	}
 	defer unlock()
 	log := slog.New(slog.NewJSONHandler(stderr, nil)).With(slog.String("peer", string(cfg.Peer.ID)))
+	if cfg.process.apart() {
+		log = log.With(slog.String("proces", cfg.process.String()))
+	}
 	p, err := openPeer(ctx, cfg, log)
 	if err != nil {
 		return err
@@ -67,7 +87,11 @@ func serve(ctx context.Context, cfg *Config, stdout, stderr io.Writer) (err erro
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(stdout, "gereed: %s (%s)\n", cfg.Peer.Name, cfg.Peer.ID); err != nil {
+	what := ""
+	if cfg.process.apart() {
+		what = ": " + cfg.process.describe()
+	}
+	if _, err := fmt.Fprintf(stdout, "gereed: %s (%s)%s\n", cfg.Peer.Name, cfg.Peer.ID, what); err != nil {
 		closeAll(listeners)
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/grensloos/grensloos/gateway/audit"
 	"github.com/grensloos/grensloos/gateway/audit/journal"
 	"github.com/grensloos/grensloos/gateway/audit/kafka"
+	"github.com/grensloos/grensloos/gateway/beheer"
 )
 
 // topicSink is what the journal ships to: a cluster that may be away when this process starts. It is made sure of that it is the right
@@ -64,4 +65,33 @@ func (s shipped) Transaction(ctx context.Context, id gateway.TransactionID) ([]a
 			return nil, gateway.Errorf(gateway.Unavailable, "the audit log has not caught up with the journal within %v; is the broker there? Try again", shipWithin)
 		}
 	}
+}
+
+// followedElsewhere gives the records of all processes of this peer, as they come into the audit stream.
+type followedElsewhere struct {
+	reader *kafka.Reader
+	watch  *watchers
+}
+
+// Volg is what beheer asks for.
+func (f followedElsewhere) Volg(ctx context.Context, since time.Time, begin func(time.Time) error, each func(audit.Record) error) error {
+	one, err := f.watch.add() // for the end of this process, and the bound of how many follow
+	if err != nil {
+		return err
+	}
+	defer f.watch.remove(one)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		for range one.records { // our own come in the stream too
+		}
+		if one.stopped {
+			cancel(beheer.ErrPeerStopt)
+		}
+	}()
+	err = f.reader.Follow(ctx, since, func() error { return begin(since) }, each)
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
 }

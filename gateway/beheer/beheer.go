@@ -80,8 +80,9 @@ type records interface {
 
 // Handler serves the API. Every field is needed, but Meldingen, Contacten and Now.
 type Handler struct {
-	Self          gateway.Peer
-	Sleutel       string           // public-key thumbprint of our own outway: what a proposal in which we ask names
+	Self gateway.Peer
+	// Sleutel is the public-key thumbprint of our own outway: what a proposal in which we ask names.
+	Sleutel       func(context.Context) (string, error)
 	Auth          *edge.Verifier   // callers of the own network
 	Contracten    contracts        // the manager
 	Voorstel      proposer         // the manager
@@ -106,7 +107,7 @@ type Handler struct {
 // Router is the API with all its paths. The error names a dependency that is missing.
 func (h *Handler) Router() (http.Handler, error) {
 	for name, missing := range map[string]bool{
-		"Self": h.Self.ID == "", "Auth": h.Auth == nil, "Contracten": h.Contracten == nil,
+		"Self": h.Self.ID == "", "Sleutel": h.Sleutel == nil, "Auth": h.Auth == nil, "Contracten": h.Contracten == nil,
 		"Vernieuwing": h.Vernieuwing == nil, "Groep": h.Groep == nil, "Deelname": h.Deelname == nil,
 		"Voorstel": h.Voorstel == nil, "Ondertekening": h.Ondertekening == nil, "Register": h.Register == nil,
 		"Toestemmingen": h.Toestemmingen == nil, "Records": h.Records == nil, "Policy": h.Policy == nil, "Audit": h.Audit == nil,

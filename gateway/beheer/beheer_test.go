@@ -82,7 +82,7 @@ func newWorld(t *testing.T) *world {
 	}
 	w := &world{t: t, key: key, audit: &audit.Memory{Validate: true}}
 	w.handler = &beheer.Handler{
-		Self: gateway.Peer{ID: borne, Name: "Borne"}, Sleutel: thumbprint, Auth: auth, Contracten: w, Voorstel: w, Ondertekening: w,
+		Self: gateway.Peer{ID: borne, Name: "Borne"}, Sleutel: func(context.Context) (string, error) { return thumbprint, nil }, Auth: auth, Contracten: w, Voorstel: w, Ondertekening: w,
 		Vernieuwing: w, Groep: w, Deelname: w,
 		Register: register{w}, Toestemmingen: w, Records: w, Volgen: w, Gezondheid: w, Policy: builtin(), Audit: w.audit, Pseudonyms: pseudonyms, Demo: true, Now: clock,
 	}

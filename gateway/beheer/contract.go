@@ -213,6 +213,14 @@ func (h *Handler) propose(w http.ResponseWriter, r *http.Request) {
 		edge.WriteProblem(w, r, err)
 		return
 	}
+	for i, g := range in.Grants {
+		if g.Directory == "" && g.OutwaySleutel == "" && (g.Outway == "" || g.Outway == h.Self.ID) {
+			if in.Grants[i].OutwaySleutel, err = h.Sleutel(r.Context()); err != nil {
+				edge.WriteProblem(w, r, err)
+				return
+			}
+		}
+	}
 	now := h.now()
 	content, err := h.content(in, now)
 	if err != nil {
@@ -266,9 +274,6 @@ func (h *Handler) grantData(g VoorstelGrantJSON, at string, now time.Time, bad *
 	}
 	if grant.Outway == "" {
 		grant.Outway = h.Self.ID
-	}
-	if grant.OutwayThumbprint == "" && grant.Outway == h.Self.ID {
-		grant.OutwayThumbprint = h.Sleutel
 	}
 	if _, err := gateway.ParsePeerID(string(grant.Outway)); err != nil {
 		bad.add(at+"outway", "geef een OIN van 20 cijfers")

@@ -29,8 +29,12 @@ func oneMachine(t *testing.T, p *regionPeer) string {
 	}
 	t.Cleanup(func() { _ = broker.Close() })
 	cfg := broker.Config()
+	secret, err := cfg.SASL.Password()
+	if err != nil {
+		t.Fatal(err)
+	}
 	password := filepath.Join(dir, "wachtwoord-voor-de-processen")
-	if err := os.WriteFile(password, []byte(cfg.SASL.Password), 0o600); err != nil {
+	if err := os.WriteFile(password, []byte(secret), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return fmt.Sprintf(`opslag: {pad: %s}

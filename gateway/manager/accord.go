@@ -118,6 +118,9 @@ func (m *Manager) acceptPublications(ctx context.Context) error {
 }
 
 func (m *Manager) acceptEach(ctx context.Context) error {
+	if _, err := m.renew(ctx, 0); err != nil { // what another process accepted a moment ago counts
+		return err
+	}
 	recs, err := m.o.Store.InForce(ctx, m.o.Now())
 	if err != nil {
 		return err

@@ -343,6 +343,17 @@ func await(t *testing.T, what string, done func() bool) {
 	}
 }
 
+// A certificate that does not hold at the time that it is here is refused with both times.
+func TestClocksApart(t *testing.T) {
+	a := shared(t)
+	cfg := a.lay(nil)
+	c, err := Open(t.Context(), cfg, nil, func() time.Time { return time.Now().Add(3 * time.Hour) }) // and PKI issues for an hour
+	must(t, err)
+	defer c.Close()
+	_, err = c.MemoryIdentity(t.Context(), "netwerk.certificaat", Certificaat{Rol: "groep", Namen: []string{"localhost"}})
+	wantError(t, err, gateway.Unavailable, "holds from", "here it is "+time.Now().Add(3*time.Hour).UTC().Format("2006-01-02T15"), "NTP")
+}
+
 // A certificate over the key in Transit, and one over a key in memory, are renewed at two thirds of their life; a connection that is
 // open stays open, and the next handshake shows the new one.
 func TestCertificatesAreRenewed(t *testing.T) {

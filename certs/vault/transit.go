@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
@@ -26,7 +27,7 @@ type Key struct {
 
 var _ crypto.Signer = (*Key)(nil)
 
-// Key finds a version of a key in Transit.
+// Key finds a version of a key in Transit, and tries whether it signs.
 func (c *Client) Key(ctx context.Context, name string, version int) (*Key, error) {
 	u := use{name: "transit key " + name, path: c.cfg.Transit + "/keys/" + name, mend: c.makeKey(name)}
 	s, err := c.call(ctx, u, nil)
@@ -54,7 +55,13 @@ func (c *Client) Key(ctx context.Context, name string, version int) (*Key, error
 	if err != nil || !ok || pub.Curve != elliptic.P256() {
 		return nil, gateway.Errorf(gateway.Invalid, "vault: %s: its public key is not ECDSA P-256", u.name)
 	}
-	return &Key{client: c, name: name, version: version, pub: pub}, nil
+	k := &Key{client: c, name: name, version: version, pub: pub}
+	// Whether it may sign is found now, not at the first contract or question.
+	probe := sha256.Sum256([]byte("grensloos: kan deze sleutel tekenen?"))
+	if _, err := k.Sign(nil, probe[:], crypto.SHA256); err != nil {
+		return nil, err
+	}
+	return k, nil
 }
 
 func (c *Client) makeKey(name string) string {

@@ -112,7 +112,7 @@ func TestVaultDatabasePasswords(t *testing.T) {
 	r.must(b, "", "migrate", "--gebruiker", "grensloos_migratie", "--wachtwoordbestand", filepath.Join(engineEnv(t, "GRENSLOOS_POSTGRES_DIR"), "wachtwoord", "grensloos_migratie"))
 	r.start(b)
 	r.must(b, "", "contract", "list")
-	if out, _ := r.grensloos(b, "", "doctor"); !strings.Contains(out, "OK      opslag") && !strings.Contains(out, "LET OP  opslag") {
+	if out, _ := r.grensloos(b, "", "doctor"); !strings.Contains(out, "ok      opslag") && !strings.Contains(out, "LET OP  opslag") {
 		t.Errorf("doctor can't look at the store:\n%s", out)
 	}
 	for range 2 {

@@ -363,3 +363,122 @@ func TestVaultAway(t *testing.T) {
 	r.await("an answer again", func() bool { return outcomes(r.ask(u, q)) == answered })
 	r.await("the log to say so", func() bool { return contains(r.serve[b].log, "vault is back") })
 }
+
+// Whatever is wrong with what a peer takes from Vault, doctor and config check name it with what mends it, and the peer does not start.
+func TestVaultDoctor(t *testing.T) {
+	v := newVaultAdmin(t)
+	b := borne(t)
+	laid, err := layRegion(t.Context(), t.TempDir(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.lay(laid, b, "720h")
+	v.useVault(b, os.Getenv("GRENSLOOS_VAULT"))
+	r := &running{region: laid, t: t, serve: map[*regionPeer]*served{}}
+	good, err := v.api.Sys().GetPolicy(v.acl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := os.ReadFile(b.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy := func(text string) {
+		t.Helper()
+		if err := v.api.Sys().PutPolicy(v.acl, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	without := func(path string) func() {
+		return func() {
+			var kept []string
+			for line := range strings.SplitSeq(good, "\n") {
+				if !strings.Contains(line, path) {
+					kept = append(kept, line)
+				}
+			}
+			policy(strings.Join(kept, "\n"))
+		}
+	}
+	rewrite := func(old, fresh string) func() {
+		return func() {
+			t.Helper()
+			text := strings.Replace(string(config), old, fresh, 1)
+			if text == string(config) {
+				t.Fatalf("the configuration has no %q", old)
+			}
+			if err := os.WriteFile(b.config(), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	secretID, err := os.ReadFile(filepath.Join(b.dir, "geheim-id"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tooNarrow := func(path, capability string) []string {
+		return []string{"policy is too narrow", `path "` + path + `" { capabilities = ["` + capability + `"] }`}
+	}
+	if out, _ := r.grensloos(b, "", "doctor"); !strings.Contains(out, "ok      vault") {
+		t.Fatalf("all is well, and doctor says:\n%s", out)
+	}
+	for _, tt := range []struct {
+		name  string
+		spoil func()
+		want  []string
+	}{
+		{"may not read the key", without("/keys/groep"), tooNarrow(v.transit+"/keys/groep", "read")},
+		{"may not sign", without(v.transit + "/sign"), tooNarrow(v.transit+"/sign/groep", "update")},
+		{"may not have a certificate", without(v.pki + "/sign"), tooNarrow(v.pki+"/sign/groep", "update")},
+		{"may not have one of the own network", without(v.net + "/sign"), tooNarrow(v.net+"/sign/netwerk", "update")},
+		{"may not read a secret", without("pseudoniem-1"), tooNarrow(v.kv+"/data/pseudoniem-1", "read")},
+		{"a secret id that is refused", func() {
+			if err := os.WriteFile(filepath.Join(b.dir, "geheim-id"), []byte("00000000-0000-0000-0000-000000000000\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"login by AppRole approle is refused", "secret-id"}},
+		{"nobody there", rewrite("adres: "+os.Getenv("GRENSLOOS_VAULT"), "adres: https://127.0.0.1:1"), []string{"vault https://127.0.0.1:1: not reached", "bao status"}},
+		{"another CA", rewrite("ca: "+os.Getenv("GRENSLOOS_VAULT_CA"), "ca: "+filepath.Join(laid.pki, "root.pem")), []string{"does not stand under vault.ca"}},
+		{"no such version", rewrite("sleutel: groep,", "sleutel: groep, versie: 7,"), []string{"transit key groep has no version 7", "vault.groep.versie"}},
+		{"a version that may not sign any more", func() {
+			v.write(v.transit+"/keys/groep/rotate", nil)
+			v.write(v.transit+"/keys/groep/config", map[string]any{"min_encryption_version": 2})
+		}, []string{"transit key groep", "min_encryption_version"}},
+		{"a role that is gone", rewrite("groep: {sleutel: groep, rol: groep", "groep: {sleutel: groep, rol: weg"), []string{"PKI role weg"}},
+		{"a key that was deleted", func() {
+			v.write(v.transit+"/keys/groep/config", map[string]any{"deletion_allowed": true})
+			if _, err := v.api.Logical().Delete(v.transit + "/keys/groep"); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"transit key groep is not there", "restore it from a backup"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.spoil()
+			t.Cleanup(func() {
+				policy(good)
+				for file, raw := range map[string][]byte{b.config(): config, filepath.Join(b.dir, "geheim-id"): secretID} {
+					if err := os.WriteFile(file, raw, 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if strings.HasPrefix(tt.name, "a version") {
+					v.write(v.transit+"/keys/groep/config", map[string]any{"min_encryption_version": 0})
+				}
+			})
+			doctor, _ := r.grensloos(b, "", "doctor")
+			_, check := r.grensloos(b, "", "config", "check")
+			if check == nil {
+				t.Error("config check finds nothing")
+				return
+			}
+			for _, want := range append(tt.want, "FOUT") {
+				if !strings.Contains(doctor, want) {
+					t.Errorf("doctor does not say %q:\n%s", want, doctor)
+				}
+				if want != "FOUT" && !strings.Contains(check.Error(), want) {
+					t.Errorf("config check does not say %q: %v", want, check)
+				}
+			}
+		})
+	}
+}

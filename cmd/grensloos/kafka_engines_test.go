@@ -16,6 +16,7 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 
+	"github.com/grensloos/grensloos/certs"
 	"github.com/grensloos/grensloos/gateway"
 	"github.com/grensloos/grensloos/gateway/audit"
 	"github.com/grensloos/grensloos/gateway/audit/kafka"
@@ -158,6 +159,29 @@ func TestKafkaPeers(t *testing.T) {
 	})
 	says("start with a property that is off", startRefused(t, u), prefixes[u]+".adl", "max.message.bytes is 1000", "grensloos kafka init")
 	says("init", r.must(u, "", append([]string{"kafka", "init"}, asAdmin(t)...)...), "max.message.bytes from 1000 to")
+
+	// A certificate of the brokers that stands under another CA, and a user that is not let in.
+	file, err := os.ReadFile(u.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong := filepath.Join(t.TempDir(), "wachtwoord")
+	if err := os.WriteFile(wrong, []byte("niet-dit"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for old, other := range map[string]struct{ fresh, want string }{
+		filepath.Join(engineEnv(t, "GRENSLOOS_KAFKA_DIR"), "tls", "ca.pem"): {filepath.Join(laid.pki, certs.RootFile), "audit.kafka.tls.ca"},
+		filepath.Join(engineEnv(t, "GRENSLOOS_KAFKA_DIR"), "wachtwoord"):    {wrong, "user peer is not let in"},
+	} {
+		if err := os.WriteFile(u.config(), bytes.Replace(file, []byte(old), []byte(other.fresh), 1), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		says("start", startRefused(t, u), other.want)
+		doctor("FOUT    kafka", other.want)
+	}
+	if err := os.WriteFile(u.config(), file, 0o600); err != nil {
+		t.Fatal(err)
+	}
 
 	r.start(b)
 	r.start(u)

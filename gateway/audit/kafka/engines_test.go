@@ -365,12 +365,12 @@ func TestKafkaKcat(t *testing.T) {
 	}
 }
 
-// outage is how long all brokers are away; GRENSLOOS_KAFKA_OUTAGE changes it.
+// outage is how long all brokers are away: a minute, unless GRENSLOOS_KAFKA_OUTAGE says otherwise.
 func outage(t *testing.T) time.Duration {
 	t.Helper()
 	v := os.Getenv("GRENSLOOS_KAFKA_OUTAGE")
 	if v == "" {
-		return 8 * time.Second
+		return time.Minute
 	}
 	d, err := time.ParseDuration(v)
 	if err != nil {

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/grensloos/grensloos/gateway"
@@ -25,51 +26,48 @@ type Processing struct {
 	Fout       bool              // internal failure; a denial or "geen gegevens" is none
 }
 
-type ldvBody struct {
-	span
-	Status     string            `json:"status"`
-	Name       string            `json:"name"`
-	StartTime  int64             `json:"start_time"` // Unix milliseconds
-	EndTime    int64             `json:"end_time"`
-	Resource   ldvResource       `json:"resource"`
-	Attributes map[string]string `json:"attributes"`
-}
-
-type ldvResource struct {
-	Attributes map[string]any `json:"attributes"`
-}
-
 // NewLDV makes one line of LDV 1.0.0, level of detail 2: which fields, no values. The transaction id and the names of the fields
 // stand under names of ours in resource.attributes, since LDV allows no dpl.* key that is not established.
 func NewLDV(now time.Time, p Processing) Record {
-	resource := map[string]any{"service.name": p.Dienst}
-	if p.Transactie != "" {
-		resource["grensloos.transactie"] = p.Transactie
-	}
-	if p.Bron != "" {
-		resource["grensloos.bron"] = p.Bron
-	}
-	if len(p.Velden) > 0 {
-		resource["grensloos.velden"] = p.Velden
-	}
-	body := ldvBody{
-		span:      spanOf(p.Trace),
-		Status:    "Unset",
-		Name:      p.Naam,
-		StartTime: p.Start.UnixMilli(),
-		EndTime:   p.Eind.UnixMilli(),
-		Resource:  ldvResource{Attributes: resource},
-		Attributes: map[string]string{
-			"dpl.core.processing_activity_id": p.Activiteit,
-			"dpl.core.data_subject_id":        string(p.Betrokkene),
-			"dpl.core.data_subject_id_type":   PseudoniemType,
-		},
-	}
-	if p.Afnemer != "" {
-		body.Attributes["dpl.core.foreign_operation.processor"] = "urn:nld:oin:" + string(p.Afnemer)
-	}
+	status := "Unset"
 	if p.Fout {
-		body.Status = "Error"
+		status = "Error"
 	}
-	return record(now, LDV, p.Transactie, body)
+	o := &object{b: make([]byte, 0, usualLDV)}
+	o.open()
+	o.text("trace_id", p.Trace.TraceID)
+	o.text("span_id", p.Trace.SpanID)
+	o.optional("parent_span_id", p.Trace.Parent)
+	o.text("status", status)
+	o.text("name", p.Naam)
+	o.key("start_time") // Unix milliseconds, both
+	o.b = strconv.AppendInt(o.b, p.Start.UnixMilli(), 10)
+	o.key("end_time")
+	o.b = strconv.AppendInt(o.b, p.Eind.UnixMilli(), 10)
+	o.key("resource")
+	o.open()
+	o.key("attributes")
+	o.open()
+	o.optional("grensloos.bron", p.Bron)
+	o.optional("grensloos.transactie", string(p.Transactie))
+	if len(p.Velden) > 0 {
+		o.value("grensloos.velden", p.Velden)
+	}
+	o.text("service.name", p.Dienst)
+	o.shut()
+	o.shut()
+	o.key("attributes")
+	o.open()
+	o.text("dpl.core.data_subject_id", string(p.Betrokkene))
+	o.text("dpl.core.data_subject_id_type", PseudoniemType)
+	if p.Afnemer != "" {
+		o.text("dpl.core.foreign_operation.processor", "urn:nld:oin:"+string(p.Afnemer))
+	}
+	o.text("dpl.core.processing_activity_id", p.Activiteit)
+	o.shut()
+	o.shut()
+	return encoded(now, LDV, p.Transactie, o.b)
 }
+
+// usualLDV is more bytes than most of these records have.
+const usualLDV = 1024

@@ -35,24 +35,42 @@ func key(transactie gateway.TransactionID, id string) []byte {
 	return []byte(id)
 }
 
-func (c Config) message(e audit.Entry) kafkago.Message {
+// kind is what all messages of one kind of record have in common: made once, shared, not changed.
+type kind struct {
+	topic                                  string
+	specversion, source, typ, schema, json []byte
+}
+
+// kinds makes what the messages of each kind have in common.
+func (c Config) kinds() map[audit.Soort]kind {
+	all := map[audit.Soort]kind{}
+	for _, s := range audit.Soorten() {
+		all[s] = kind{
+			topic: c.topic(s), specversion: []byte("1.0"), source: []byte("urn:nld:oin:" + string(c.Organisation) + ":systeem:grensloos"),
+			typ: []byte("nl.grensloos.audit." + string(s) + ".v1"), schema: []byte(schemaOf(s)), json: []byte("application/json"),
+		}
+	}
+	return all
+}
+
+func (k kind) message(e audit.Entry, journal []byte) kafkago.Message {
 	r := e.Record
-	h := func(k, v string) kafkago.Header { return kafkago.Header{Key: k, Value: []byte(v)} }
+	id, transactie := []byte(r.ID), []byte(r.Transactie)
 	return kafkago.Message{
-		Topic: c.topic(r.Soort), Key: key(r.Transactie, r.ID), Value: r.Body, Time: r.Tijd,
+		Topic: k.topic, Key: key(r.Transactie, r.ID), Value: r.Body, Time: r.Tijd,
 		Headers: []kafkago.Header{
-			h("ce_specversion", "1.0"),
-			h("ce_id", r.ID),
-			h("ce_type", "nl.grensloos.audit."+string(r.Soort)+".v1"),
-			h("ce_source", "urn:nld:oin:"+string(c.Organisation)+":systeem:grensloos"),
-			h(headerTime, r.Tijd.UTC().Format(time.RFC3339Nano)),
-			h("ce_dataschema", schemaOf(r.Soort)),
-			h("content-type", "application/json"),
-			h(headerID, r.ID),
-			h(headerTx, string(r.Transactie)),
-			h(headerJournal, e.Journal),
-			h(headerSeq, strconv.FormatUint(e.Seq, 10)),
-			h(headerHash, hex.EncodeToString(e.Hash[:])),
+			{Key: "ce_specversion", Value: k.specversion},
+			{Key: "ce_id", Value: id},
+			{Key: "ce_type", Value: k.typ},
+			{Key: "ce_source", Value: k.source},
+			{Key: headerTime, Value: r.Tijd.UTC().AppendFormat(make([]byte, 0, len(time.RFC3339Nano)), time.RFC3339Nano)},
+			{Key: "ce_dataschema", Value: k.schema},
+			{Key: "content-type", Value: k.json},
+			{Key: headerID, Value: id},
+			{Key: headerTx, Value: transactie},
+			{Key: headerJournal, Value: journal},
+			{Key: headerSeq, Value: strconv.AppendUint(make([]byte, 0, 20), e.Seq, 10)},
+			{Key: headerHash, Value: hex.AppendEncode(make([]byte, 0, 2*len(e.Hash)), e.Hash[:])},
 		},
 	}
 }

@@ -15,9 +15,10 @@ import (
 
 // Writer ships entries to the cluster; it is a journal.Sink. It holds connections: Close it.
 type Writer struct {
-	cfg Config
-	w   *kafkago.Writer
-	t   *kafkago.Transport
+	cfg   Config
+	kinds map[audit.Soort]kind
+	w     *kafkago.Writer
+	t     *kafkago.Transport
 }
 
 // NewWriter makes a writer; it does not connect yet. The topics must exist: see EnsureTopics.
@@ -33,7 +34,7 @@ func NewWriter(cfg Config) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Writer{cfg: cfg, t: t, w: &kafkago.Writer{
+	return &Writer{cfg: cfg, kinds: cfg.kinds(), t: t, w: &kafkago.Writer{
 		Addr:         cfg.addr(),
 		Transport:    t,
 		Balancer:     &kafkago.Hash{},
@@ -50,9 +51,12 @@ func NewWriter(cfg Config) (*Writer, error) {
 // Write returns nil when all in-sync replicas have all entries. After an error some may be there: they come again, and readers
 // drop what they have.
 func (w *Writer) Write(ctx context.Context, entries []audit.Entry) error {
-	messages := make([]kafkago.Message, len(entries))
+	messages, journal := make([]kafkago.Message, len(entries)), []byte(nil)
 	for i, e := range entries {
-		messages[i] = w.cfg.message(e)
+		if i == 0 || e.Journal != entries[i-1].Journal {
+			journal = []byte(e.Journal)
+		}
+		messages[i] = w.kinds[e.Record.Soort].message(e, journal)
 	}
 	if err := w.w.WriteMessages(ctx, messages...); err != nil {
 		w.t.CloseIdleConnections() // come again with what the cluster is then

@@ -22,7 +22,7 @@ type server struct {
 	dir       string // of .ci/postgres
 }
 
-func shared(t *testing.T) server {
+func shared(t testing.TB) server {
 	t.Helper()
 	if os.Getenv("GRENSLOOS_POSTGRES") == "" {
 		t.Fatal("GRENSLOOS_POSTGRES is empty: eval \"$(.ci/postgres start DIR)\"")
@@ -44,7 +44,7 @@ func (s server) config(database string) Config {
 	return c
 }
 
-func (s server) pool(t *testing.T, role, database string) *sql.DB {
+func (s server) pool(t testing.TB, role, database string) *sql.DB {
 	t.Helper()
 	db, err := postgres.Open(context.Background(), s.as(role, database), postgres.Options{SearchPath: schemaName})
 	if err != nil {
@@ -60,7 +60,7 @@ var counter struct {
 }
 
 // database makes an empty one, as docs/postgresql.md tells a database administrator to.
-func (s server) database(t *testing.T) string {
+func (s server) database(t testing.TB) string {
 	t.Helper()
 	counter.Lock()
 	counter.n++
@@ -77,16 +77,16 @@ func (s server) database(t *testing.T) string {
 }
 
 // migrated makes one with the schema of this program.
-func (s server) migrated(t *testing.T) Config {
+func (s server) migrated(t testing.TB) Config {
 	t.Helper()
 	cfg := s.config(s.database(t))
-	if _, _, err := Migrate(t.Context(), cfg, MigrateOptions{}); err != nil {
+	if _, _, err := Migrate(context.Background(), cfg, MigrateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	return cfg
 }
 
-func run(t *testing.T, db *sql.DB, statements ...string) {
+func run(t testing.TB, db *sql.DB, statements ...string) {
 	t.Helper()
 	for _, statement := range statements {
 		if _, err := db.ExecContext(context.Background(), statement); err != nil {

@@ -104,7 +104,7 @@ func wantKind(t *testing.T, err error, want gateway.Kind, text string) {
 }
 
 // proposal makes content between uwi and borne; iv is derived from n, so equal n collide.
-func proposal(t *testing.T, n int, created time.Time, thumb string) *contract.Content {
+func proposal(t testing.TB, n int, created time.Time, thumb string) *contract.Content {
 	t.Helper()
 	raw := fmt.Sprintf(`{"fsc_version":"2.0.0","iv":"01890a5d-ac96-774b-bcce-%012d","group_id":"test.group",
 		"validity":{"not_before":%d,"not_after":%d},"grants":[{"data":{"type":"GRANT_TYPE_SERVICE_CONNECTION","outway":{"peer_id":%q,

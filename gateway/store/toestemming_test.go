@@ -14,7 +14,7 @@ import (
 	"github.com/grensloos/grensloos/gateway/toestemming"
 )
 
-func keys(t *testing.T) gateway.PseudonymKeys {
+func keys(t testing.TB) gateway.PseudonymKeys {
 	t.Helper()
 	k, err := gateway.NewPseudonymKeys(map[int][]byte{1: []byte(strings.Repeat("1", 32)), 2: []byte(strings.Repeat("2", 32))})
 	if err != nil {
@@ -23,7 +23,7 @@ func keys(t *testing.T) gateway.PseudonymKeys {
 	return k
 }
 
-func bsn(t *testing.T, s string) gateway.BSN {
+func bsn(t testing.TB, s string) gateway.BSN {
 	t.Helper()
 	b, err := gateway.ParseBSN(s)
 	if err != nil {

@@ -604,3 +604,59 @@ func TestManySignAtOnce(t *testing.T) {
 	}
 	t.Logf("one after the other: %v each", (time.Since(started) / each).Round(time.Microsecond))
 }
+
+// The roles of a peer, in processes of their own, know each other by certificates that PKI issues over keys in memory: none of them has a
+// private key on a disk. A role that the PKI role does not allow is refused by name.
+func TestRoleCertificates(t *testing.T) {
+	a := shared(t)
+	cfg := a.lay(nil)
+	uri := func(r certs.Role) []string { return []string{r.URI(borne.ID)} }
+	a.write("pki-"+a.n+"/roles/groep", map[string]any{
+		"key_type": "ec", "key_bits": 256, "ttl": "1h", "allow_localhost": true, "allowed_domains": "localhost", "allow_bare_domains": true, "allow_ip_sans": true,
+		"require_cn": false, "key_usage": "DigitalSignature", "client_flag": true, "allowed_uri_sans": strings.Join(append(uri("inway"), uri("manager")...), ","),
+	})
+	c := open(t, cfg, nil)
+	root, err := a.api.Logical().Read("pki-" + a.n + "/cert/ca")
+	must(t, err)
+	ca := write(t, "ca.pem", []byte(root.Data["certificate"].(string)))
+	network := map[certs.Role]*certs.Internal{}
+	for _, role := range []certs.Role{"inway", "manager"} {
+		id, err := c.MemoryIdentity(t.Context(), "netwerk.certificaat", Certificaat{Rol: "groep", Namen: []string{"localhost", "127.0.0.1"}, URIs: uri(role)})
+		must(t, err)
+		if got := certs.RolesOf(id.Cert(), borne.ID); len(got) != 1 || got[0] != role {
+			t.Errorf("the certificate names the roles %q, want %s", got, role)
+		}
+		network[role], err = certs.OpenInternal(borne.ID, certs.InternalConfig{CA: ca}, id.Identity, time.Now, slog.New(slog.DiscardHandler))
+		must(t, err)
+	}
+	l, err := tls.Listen("tcp", "127.0.0.1:0", network["manager"].ServerTLS())
+	must(t, err)
+	defer l.Close()
+	called := make(chan []certs.Role, 1)
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		if err := conn.(*tls.Conn).Handshake(); err != nil {
+			called <- nil
+			return
+		}
+		cs := conn.(*tls.Conn).ConnectionState()
+		roles, _ := network["manager"].Caller(&cs)
+		called <- roles
+	}()
+	trust := network["inway"].ClientTLS("manager")
+	trust.ServerName = "127.0.0.1"
+	conn, err := tls.Dial("tcp", l.Addr().String(), trust)
+	must(t, err)
+	defer conn.Close()
+	if got := <-called; len(got) != 1 || got[0] != "inway" {
+		t.Errorf("the manager was called by %q, want inway", got)
+	}
+	_, err = c.MemoryIdentity(t.Context(), "netwerk.certificaat", Certificaat{Rol: "groep", Namen: []string{"localhost"}, URIs: uri("outway")})
+	if err == nil || !strings.Contains(err.Error(), "PKI role groep") || !strings.Contains(err.Error(), "URI") {
+		t.Errorf("a role that is not allowed: got %v", err)
+	}
+}

@@ -156,8 +156,9 @@ func newAPI(cfg *Config, key, listen string, id *identity) (*api, error) {
 		base:  "https://" + net.JoinHostPort(host, port) + "/v1",
 		token: token,
 		http: &http.Client{
-			Timeout:       apiTimeout,
-			Transport:     &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true},
+			Timeout: apiTimeout,
+			// A command makes few calls, one after the other.
+			Transport:     &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true, IdleConnTimeout: time.Second},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("the API redirected; it never does") },
 		},
 	}, nil

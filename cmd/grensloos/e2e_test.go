@@ -38,6 +38,7 @@ type running struct {
 	*region
 	t     *testing.T
 	serve map[*regionPeer]*served
+	taken map[int]bool // ports that apart gave out
 }
 
 // served is one peer that serves.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -21,8 +22,18 @@ import (
 type apart struct {
 	r     *running
 	p     *regionPeer
-	ports map[string]int // by process and listener, such as "inway-2 inway"
-	procs map[string]*served
+	ports map[string]int     // by process and listener, such as "inway-2 inway"
+	procs map[string]*served // in this process
+	kids  map[string]*child  // in processes of their own
+}
+
+// log is what a process logged.
+func (a *apart) log(name string) string {
+	if s := a.procs[name]; s != nil {
+		return s.log.String()
+	}
+	raw, _ := os.ReadFile(a.p.dir + "-" + name + "/serve.log")
+	return string(raw)
 }
 
 // roleFiles are the files of a peer that a role must have, beside its own certificates: what anybody would hand to it.
@@ -42,7 +53,7 @@ var ownKey = []certs.Role{roleInway, roleOutway}
 // sections opslag and audit.
 func (r *running) separate(p *regionPeer, engines string) *apart {
 	r.t.Helper()
-	a := &apart{r: r, p: p, ports: map[string]int{}, procs: map[string]*served{}}
+	a := &apart{r: r, p: p, ports: map[string]int{}, procs: map[string]*served{}, kids: map[string]*child{}}
 	loopback, hosts := []net.IP{net.IPv4(127, 0, 0, 1)}, []string{"localhost"}
 	rollen := "rollen:\n"
 	for _, role := range serveRoles() {
@@ -77,17 +88,31 @@ func (r *running) separate(p *regionPeer, engines string) *apart {
 	return a
 }
 
-// port gives one that nobody has, the same each time.
+// port gives one that nobody has, the same each time: below those that the system gives to connections, so that none takes it while its
+// process is dead.
 func (a *apart) port(key string) int {
 	a.r.t.Helper()
-	if a.ports[key] == 0 {
-		ports, err := freePorts(1)
-		if err != nil {
-			a.r.t.Fatal(err)
-		}
-		a.ports[key] = ports[0]
+	if a.ports[key] != 0 {
+		return a.ports[key]
 	}
-	return a.ports[key]
+	if a.r.taken == nil {
+		a.r.taken = map[int]bool{}
+	}
+	for range 1000 {
+		port := 10000 + rand.IntN(16000)
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			continue
+		}
+		_ = l.Close()
+		if a.r.taken[port] {
+			continue
+		}
+		a.ports[key], a.r.taken[port] = port, true
+		return port
+	}
+	a.r.t.Fatal("no port is free")
+	return 0
 }
 
 // folder makes the folder of a process, beside that of the peer, with what its roles need.

@@ -46,44 +46,59 @@ audit:
 `, filepath.Join(p.dir, "state.db"), cfg.Brokers[0], cfg.SASL.Mechanism, cfg.SASL.User, password)
 }
 
-// apartRegion is demo D01 with the roles of both peers apart, the gemeente with two inways; nothing runs yet.
-func apartRegion(t *testing.T, engines func(*testing.T, *regionPeer) string) (r *running, b, u *apart) {
+// apartRegion is demo D01 with the roles of both peers apart, the gemeente with two inways and two managers; nothing runs yet. others are
+// more peers of the region.
+func apartRegion(t *testing.T, engines func(*testing.T, *regionPeer) string, others ...*regionPeer) (r *running, b, u *apart) {
 	t.Helper()
 	gemeente, asker := borne(t), uwi()
-	laid, err := layRegion(t.Context(), t.TempDir(), gemeente, asker)
+	laid, err := layRegion(t.Context(), t.TempDir(), append(others, gemeente, asker)...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r = &running{region: laid, t: t, serve: map[*regionPeer]*served{}}
 	b, u = r.separate(gemeente, engines(t, gemeente)), r.separate(asker, engines(t, asker))
-	b.balance(gemeente.ports.Manager, roleManager, "manager")
+	b.balance(gemeente.ports.Manager, roleManager, "manager-1", "manager-2")
 	b.balance(gemeente.ports.Inway, roleInway, "inway-1", "inway-2")
 	u.balance(asker.ports.Manager, roleManager, "manager")
 	return r, b, u
 }
 
+// part of a region is one process.
+type regionProcess struct {
+	of    *apart
+	name  string
+	roles []certs.Role
+}
+
+func (p regionProcess) String() string { return p.of.p.Name + " " + p.name }
+
+// apartProcesses are all processes of apartRegion.
+func apartProcesses(b, u *apart) []regionProcess {
+	one := func(of *apart, name string, role certs.Role) regionProcess {
+		return regionProcess{of, name, []certs.Role{role}}
+	}
+	return []regionProcess{
+		one(b, "manager-1", roleManager), one(b, "manager-2", roleManager), one(b, "beheer", roleBeheer), one(b, "clientgegevens", roleClientgegevens),
+		one(b, "inway-1", roleInway), one(b, "inway-2", roleInway),
+		one(u, "manager", roleManager), one(u, "beheer", roleBeheer), one(u, "outway", roleOutway), one(u, "bevraging", roleBevraging),
+	}
+}
+
 func TestRolesApart(t *testing.T) {
 	r, b, u := apartRegion(t, oneMachine)
-	for _, one := range []struct {
-		of    *apart
-		name  string
-		roles []certs.Role
-	}{
-		{b, "manager", []certs.Role{roleManager}},
-		{b, "beheer", []certs.Role{roleBeheer}},
-		{b, "clientgegevens", []certs.Role{roleClientgegevens}},
-		{b, "inway-1", []certs.Role{roleInway}},
-		{b, "inway-2", []certs.Role{roleInway}},
-		{u, "manager", []certs.Role{roleManager}},
-		{u, "beheer", []certs.Role{roleBeheer}},
-		{u, "outway", []certs.Role{roleOutway}},
-		{u, "bevraging", []certs.Role{roleBevraging}},
-	} {
+	for _, one := range apartProcesses(b, u) {
 		one.of.start(one.name, one.roles...)
 	}
+	r.promisesApart(b, u)
+}
+
+// promisesApart are those that hold of roles apart, on whatever engines.
+func (r *running) promisesApart(b, u *apart) {
+	t := r.t
+	t.Helper()
 	// The folders say what each runs with; what a role can do without is not there.
 	for name, without := range map[string][]string{
-		"manager": {"pseudoniem", "bron", "issuer"}, "inway-1": {"pseudoniem", "bron", "issuer", "group/"},
+		"manager-1": {"pseudoniem", "bron", "issuer"}, "inway-1": {"pseudoniem", "bron", "issuer", "group/"},
 		"clientgegevens": {"group", "groep", "issuer"}, "beheer": {"bron.db"},
 	} {
 		for _, file := range b.files(name) {
@@ -178,8 +193,8 @@ func TestRolesApart(t *testing.T) {
 		if status, answer := call(roleBevraging, u, outway); strings.Contains(answer, codeRol) {
 			t.Errorf("bevraging calls the outway: got %d %s, want it let in", status, answer)
 		}
-		if !contains(b.procs["clientgegevens"].log, "this role may not call here") {
-			t.Errorf("nothing in the log of clientgegevens:\n%s", b.procs["clientgegevens"].log)
+		if log := b.log("clientgegevens"); !strings.Contains(log, "this role may not call here") {
+			t.Errorf("nothing in the log of clientgegevens:\n%s", log)
 		}
 	})
 
@@ -193,7 +208,7 @@ func TestRolesApart(t *testing.T) {
 		}
 		hash := ""
 		for _, contract := range r.contracts(b.p) {
-			if contract.Grants[0].Doel == "pw-uitkering" {
+			if contract.Grants[0].Hash == grant.Hash {
 				hash = string(contract.Hash)
 			}
 		}

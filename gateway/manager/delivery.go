@@ -20,7 +20,7 @@ const (
 	// lease is how long an attempt may take before another process, or this one after a crash, tries again.
 	lease = callTimeout + 5*time.Second
 	// lookEvery is how often the store is asked for deliveries that another process noted.
-	lookEvery = 5 * time.Second
+	lookEvery = 2 * time.Second
 	// atOnce is how many deliveries are on their way at the same time.
 	atOnce = 16
 )

@@ -130,6 +130,7 @@ func examine(ctx context.Context, file string, id *identity) *diagnosis {
 	d.stream(ctx)
 	d.cluster(ctx)
 	d.mapping(ctx)
+	d.apart(ctx)
 	d.neighbours(ctx)
 	return &d.diagnosis
 }

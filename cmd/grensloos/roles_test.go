@@ -231,6 +231,36 @@ func (r *running) promisesApart(b, u *apart) {
 		})
 	})
 
+	t.Run("doctor sees the roles reach each other, and what each shows of itself", func(t *testing.T) {
+		out, _ := r.grensloos(b.p, "", "doctor")
+		if !strings.Contains(out, "bereikbaar voor inway") || !strings.Contains(out, "rol inway") {
+			t.Errorf("doctor of the gemeente:\n%s", out)
+		}
+		if out, _ := r.grensloos(u.p, "", "doctor"); !strings.Contains(out, "bereikbaar voor bevraging") {
+			t.Errorf("doctor of the asker:\n%s", out)
+		}
+		trust, err := certs.InternalClientTLS(filepath.Join(b.p.dir, "intern", certs.RootFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: trust}, Timeout: 10 * time.Second}
+		defer client.CloseIdleConnections()
+		for _, name := range []string{"manager-1", "inway-1", "clientgegevens", "beheer"} {
+			for _, path := range []string{"/gezondheid/gereed", "/metrics"} {
+				resp, err := client.Get(fmt.Sprintf("https://127.0.0.1:%d%s", b.port(name+" bewaking"), path))
+				if err != nil {
+					t.Errorf("%s %s: %v", name, path, err)
+					continue
+				}
+				raw, _ := io.ReadAll(resp.Body)
+				_ = resp.Body.Close()
+				if resp.StatusCode != http.StatusOK {
+					t.Errorf("%s %s: got %d %s", name, path, resp.StatusCode, raw)
+				}
+			}
+		}
+	})
+
 	t.Run("audit tail shows the records of every process", func(t *testing.T) {
 		f := r.follow(b.p, "--sinds", "10m", "--json")
 		defer func() {

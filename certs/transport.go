@@ -21,6 +21,7 @@ const (
 	idleTimeout     = 90 * time.Second
 	maxPerPeer      = 64 // connections to one address of a peer, in use or kept; a call beyond it waits for one
 	maxHeaderAnswer = 64 << 10
+	peerBuffer      = 8 << 10 // the head of a question, with token and verklaring, is 6 kB: one write, one TLS record
 )
 
 // Transport calls other peers over mTLS with one identity. It keeps connections per peer, takes over new trust and a new
@@ -113,6 +114,8 @@ func (p *peerTransport) current() *http.Transport {
 			MaxIdleConnsPerHost:    p.most,
 			IdleConnTimeout:        idleTimeout,
 			MaxResponseHeaderBytes: maxHeaderAnswer,
+			WriteBufferSize:        peerBuffer,
+			ReadBufferSize:         peerBuffer,
 			DisableCompression:     true, // what passes is passed on as it is
 		}
 	}

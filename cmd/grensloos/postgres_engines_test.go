@@ -188,19 +188,27 @@ func TestPostgresPeer(t *testing.T) {
 			"read only", func() { d.run(t, `ALTER DATABASE `+d.name+` SET default_transaction_read_only = on`) },
 			func() {
 				d.run(t, `SET default_transaction_read_only = off`, `ALTER DATABASE `+d.name+` RESET default_transaction_read_only`)
-			}, false, []string{"takes writes", "default_transaction_read_only"}, true, true,
+			}, false,
+			[]string{"takes writes", "default_transaction_read_only"},
+			true, true,
 		},
 		{
 			"connections used up", func() { d.run(t, `ALTER DATABASE `+d.name+` CONNECTION LIMIT 0`) }, func() { d.run(t, `ALTER DATABASE `+d.name+` CONNECTION LIMIT -1`) },
-			true, []string{"used up", "max_connections"}, true, true,
+			true,
+			[]string{"used up", "max_connections"},
+			true, true,
 		},
 		{
 			"password", func() { d.put(t, "wachtwoord", admin) }, func() { d.put(t, "wachtwoord", password) },
-			true, []string{"password of role grensloos", `\password`}, true, true,
+			true,
+			[]string{"password of role grensloos", `\password`},
+			true, true,
 		},
 		{
 			"anchor", func() { d.put(t, "ca.pem", other) }, func() { d.put(t, "ca.pem", ca) },
-			true, []string{"tls.ca"}, true, true,
+			true,
+			[]string{"tls.ca"},
+			true, true,
 		},
 		{
 			"newer", func() {
@@ -209,7 +217,9 @@ func TestPostgresPeer(t *testing.T) {
 			func() {
 				d.run(t, `UPDATE grensloos.schema_migrations SET min_binary_schema = 1 WHERE number = `+newest)
 			},
-			true, []string{"start the newer Grensloos"}, true, false,
+			true,
+			[]string{"start the newer Grensloos"},
+			true, false,
 		},
 	} {
 		t.Run(strings.ReplaceAll(tc.what, " ", "_"), func(t *testing.T) {

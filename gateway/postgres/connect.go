@@ -40,6 +40,8 @@ type Options struct {
 const (
 	connLifetime = 30 * time.Minute
 	connIdle     = 5 * time.Minute
+	// userTimeout is how long what was sent may be unacknowledged by the machine of the server.
+	userTimeout = 30 * time.Second
 )
 
 // Open makes the pool and one connection, so that what is wrong is told at start; errors are explained. Afterwards connections come
@@ -103,8 +105,8 @@ func (c Config) base(o Options) (*pgx.ConnConfig, error) {
 	// password, since it knows us by our certificate or by the socket.
 	p.RequireAuth, p.ChannelBinding = "scram-sha-256,none", "prefer"
 	p.ConnectTimeout = c.Timeout
-	// A machine that vanished is noticed in half a minute on a connection at rest; a statement is bounded by its context.
-	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
+	// A machine that vanished is noticed in half a minute; what a server may do before it answers is for the context of the statement.
+	dialer := &net.Dialer{Control: unanswered, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}}
 	p.DialFunc = dialer.DialContext
 	// A statement whose context ends is cancelled at the server too; only if that does not help the connection is given up.
 	p.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {

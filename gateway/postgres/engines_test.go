@@ -277,7 +277,7 @@ func TestFailover(t *testing.T) {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	ctl := func(args ...string) string {
 		t.Helper()
-		out, err := exec.CommandContext(context.Background(), os.Getenv("GRENSLOOS_POSTGRES_CTL"), args...).Output() //nolint:gosec // the script of this repository
+		out, err := exec.CommandContext(context.Background(), os.Getenv("GRENSLOOS_POSTGRES_CTL"), args...).Output()
 		if err != nil {
 			t.Fatalf("%v: %v", args, err)
 		}

@@ -199,7 +199,7 @@ func TestFiles(t *testing.T) {
 // fakeServer speaks the beginning of the protocol: yes or no to TLS, then it asks for the password in clear text.
 func fakeServer(t *testing.T, cert *tls.Certificate) (address string, heard func() string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test's own
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -64,7 +64,7 @@ func insertContract(ctx context.Context, tx *tx, c *contract.Content, received t
 	hash := string(c.Hash())
 	done, err := tx.ExecContext(ctx, `INSERT INTO contracts (hash, iv, content, created_at, not_before, not_after, received_at)
 		VALUES (?,?,?,?,?,?,?) ON CONFLICT (iv) DO NOTHING`,
-		hash, c.IV, []byte(c.Raw), c.CreatedAt, c.Validity.NotBefore, c.Validity.NotAfter, unixMilli(received))
+		hash, c.IV, c.Raw, c.CreatedAt, c.Validity.NotBefore, c.Validity.NotAfter, unixMilli(received))
 	isNew, err := changed(done, err)
 	if err != nil {
 		return err

@@ -88,7 +88,7 @@ func (s *Store) Directory(ctx context.Context, id gateway.PeerID) (peers []contr
 func (s *Store) PutDirectory(ctx context.Context, id gateway.PeerID, peers []contract.KnownPeer, services []contract.Listing) error {
 	return s.inTx(ctx, "directory", func(tx *tx) error {
 		for _, table := range []string{"directory_peers", "directory_services"} {
-			if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE directory = ?`, string(id)); err != nil { //nolint:gosec // G202: one of two literals
+			if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE directory = ?`, string(id)); err != nil {
 				return err
 			}
 		}

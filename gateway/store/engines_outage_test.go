@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -31,7 +32,7 @@ func ownServer(t *testing.T) (srv server, ctl func(args ...string)) {
 	}
 	ctl = func(args ...string) {
 		t.Helper()
-		cmd := exec.CommandContext(context.Background(), os.Getenv("GRENSLOOS_POSTGRES_CTL"), append([]string{args[0], dir}, args[1:]...)...) //nolint:gosec // the script of this repository
+		cmd := exec.CommandContext(context.Background(), os.Getenv("GRENSLOOS_POSTGRES_CTL"), append([]string{args[0], dir}, args[1:]...)...)
 		cmd.Env = append(os.Environ(), "GRENSLOOS_POSTGRES_FSYNC=on")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v\n%s", args, err, out)
@@ -201,6 +202,52 @@ func TestPrimaryLost(t *testing.T) {
 	}
 }
 
+// A server that is there and does nothing: a write whose caller would wait without end is told so, and the next one after it works.
+func TestServerFrozen(t *testing.T) {
+	srv := shared(t)
+	cfg := srv.migrated(t)
+	s, err := Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	s.within = time.Second
+	given := consent(t, keys(t).Pseudonym(bsn(t, "999000019")), "doel", uwi)
+	if err := s.Geef(t.Context(), given); err != nil {
+		t.Fatal(err)
+	}
+	pids := func() (all []int) {
+		rows, err := srv.pool(t, "beheerder", "postgres").QueryContext(t.Context(), `SELECT pid FROM pg_stat_activity WHERE usename = 'grensloos' AND datname = $1`, cfg.Postgres.Database)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var pid int
+			if err := rows.Scan(&pid); err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, pid)
+		}
+		if rows.Err() != nil || len(all) == 0 {
+			t.Fatalf("%d connections, %v", len(all), rows.Err())
+		}
+		return all
+	}()
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		defer syscall.Kill(pid, syscall.SIGCONT) //nolint:errcheck // it may have ended
+	}
+	begin := time.Now()
+	wantKind(t, s.TrekIn(t.Context(), given.ID, now), gateway.Unavailable, "database")
+	if took := time.Since(begin); took > 10*time.Second {
+		t.Errorf("told after %v", took)
+	}
+	pollUntil(t, 20*time.Second, "another connection", func() bool { return s.TrekIn(t.Context(), given.ID, now) == nil })
+}
+
 // proxy stands between a store and its server, and can end a connection at a COMMIT: before the server hears of it, or after it did it
 // and before its answer is passed on.
 type proxy struct {
@@ -210,7 +257,7 @@ type proxy struct {
 
 func newProxy(t *testing.T, to string) *proxy {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test's own
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +269,7 @@ func newProxy(t *testing.T, to string) *proxy {
 			if err != nil {
 				return
 			}
-			server, err := net.Dial("tcp", to) //nolint:noctx // a test's own
+			server, err := net.Dial("tcp", to)
 			if err != nil {
 				client.Close()
 				continue
@@ -436,11 +483,15 @@ func TestTroubleInUse(t *testing.T) {
 	}{
 		"full": {
 			[]string{`CREATE FUNCTION vol() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$`, `CREATE TRIGGER vol BEFORE INSERT ON grensloos.signatures EXECUTE FUNCTION vol()`},
-			[]string{`DROP TRIGGER vol ON grensloos.signatures`}, []string{"disk of the server is full"}, true,
+			[]string{`DROP TRIGGER vol ON grensloos.signatures`},
+			[]string{"disk of the server is full"},
+			true,
 		},
 		"read only": {
 			[]string{`ALTER DATABASE ` + name + ` SET default_transaction_read_only = on`, cut},
-			[]string{`SET default_transaction_read_only = off`, `ALTER DATABASE ` + name + ` RESET default_transaction_read_only`}, []string{"takes writes", "RESET default_transaction_read_only"}, true,
+			[]string{`SET default_transaction_read_only = off`, `ALTER DATABASE ` + name + ` RESET default_transaction_read_only`},
+			[]string{"takes writes", "RESET default_transaction_read_only"},
+			true,
 		},
 		"used up": {
 			[]string{`ALTER DATABASE ` + name + ` CONNECTION LIMIT 0`, cut}, []string{`ALTER DATABASE ` + name + ` CONNECTION LIMIT -1`}, []string{"used up", "max_connections"}, true,

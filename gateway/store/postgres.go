@@ -63,7 +63,7 @@ func openSteps(ctx context.Context, cfg Config, inspect bool, all []Migration) (
 	}
 	e := &postgresEngine{cfg: cfg.Postgres.Config, steps: all, inspect: inspect, gates: map[string]chan struct{}{}}
 	e.pool = &db{pool, numbered, e.again}
-	s := &Store{engine: e, read: e.pool, write: e.pool} // for reading, the server refuses what writes
+	s := &Store{engine: e, read: e.pool, write: e.pool, within: writeWithin} // for reading, the server refuses what writes
 	if err := e.fit(ctx); err != nil {
 		return nil, errors.Join(s.unavailable(err, "schema"), s.Close())
 	}

@@ -67,7 +67,7 @@ func (s *Store) ClaimTransactions(ctx context.Context, ids []gateway.Transaction
 		args = append(args, string(id), unixMilli(id.Time()))
 	}
 	rows, err := s.write.QueryContext(ctx, `INSERT INTO transaction_claims (id, at) VALUES (?,?)`+strings.Repeat(`,(?,?)`, len(ids)-1)+
-		` ON CONFLICT (id) DO NOTHING RETURNING id`, args...) //nolint:gosec // G202: marks alone
+		` ON CONFLICT (id) DO NOTHING RETURNING id`, args...)
 	if err != nil {
 		return nil, s.unavailable(err, "transaction ids")
 	}

@@ -55,7 +55,7 @@ func openFile(ctx context.Context, name string) (*Store, error) {
 		return nil, err
 	}
 	e := &sqlite{}
-	s := &Store{engine: e}
+	s := &Store{engine: e, within: writeWithin}
 	// One connection: SQLite has one writer, and every transaction on it starts as one.
 	if s.write, err = openSQLite(pad, "_txlock=immediate", 1); err != nil {
 		return nil, err
@@ -79,7 +79,7 @@ func inspectFile(ctx context.Context, pad string) (*Store, error) {
 		return nil, err
 	}
 	e := &sqlite{}
-	s := &Store{engine: e}
+	s := &Store{engine: e, within: writeWithin}
 	if s.read, err = openSQLite(pad, "_pragma=query_only(1)", 1); err != nil {
 		return nil, err
 	}

@@ -84,7 +84,7 @@ func (c Config) Check() error {
 
 // Files are the file names in it, for the program to resolve.
 func (c *Config) Files() []*string {
-	return append(c.Postgres.Config.Files(), &c.Postgres.Migration.PasswordFile)
+	return append(c.Postgres.Files(), &c.Postgres.Migration.PasswordFile)
 }
 
 // Store is one peer's state. Its methods may be called from many goroutines. Errors are of kind NotFound, Conflict or Invalid
@@ -93,8 +93,9 @@ func (c *Config) Files() []*string {
 // then says what it would have said.
 type Store struct {
 	engine
-	write *db
-	read  *db
+	write  *db
+	read   *db
+	within time.Duration // bounds each write: what works in the background has no context that ends
 }
 
 //go:embed migrations
@@ -141,6 +142,9 @@ func (s *Store) Ping(ctx context.Context) error {
 	return s.unavailable(s.alive(ctx), "ping")
 }
 
+// writeWithin is longer than the engines themselves let a statement or a wait for a lock last.
+const writeWithin = 45 * time.Second
+
 // triesTx is how often a transaction is run at most.
 const triesTx = 4
 
@@ -159,6 +163,8 @@ func (s *Store) inTx(ctx context.Context, area string, fn func(*tx) error) error
 }
 
 func (s *Store) once(ctx context.Context, area string, fn func(*tx) error) (committing bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.within)
+	defer cancel()
 	leave, err := s.enter(ctx, area)
 	if err != nil {
 		return false, err
@@ -181,6 +187,8 @@ func (s *Store) once(ctx context.Context, area string, fn func(*tx) error) (comm
 
 // exec runs one statement that writes and that may be run twice.
 func (s *Store) exec(ctx context.Context, doing, query string, args ...any) error {
+	ctx, cancel := context.WithTimeout(ctx, s.within)
+	defer cancel()
 	for try := 1; ; try++ {
 		_, err := s.write.ExecContext(ctx, query, args...)
 		if err == nil || try == triesTx || ctx.Err() != nil || !s.again(err) {

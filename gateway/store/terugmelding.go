@@ -154,7 +154,7 @@ func (s *Store) terugmeldingen(ctx context.Context, limit int, where string, arg
 	if limit < 1 || limit > MaxTerugmeldingen {
 		return nil, gateway.Errorf(gateway.Invalid, "limit: give 1 to %d", MaxTerugmeldingen)
 	}
-	rows, err := s.read.QueryContext(ctx, `SELECT `+terugmeldingColumns+` FROM terugmeldingen `+where+` ORDER BY id LIMIT ?`, append(args, limit)...) //nolint:gosec // G202: where is a literal of this file
+	rows, err := s.read.QueryContext(ctx, `SELECT `+terugmeldingColumns+` FROM terugmeldingen `+where+` ORDER BY id LIMIT ?`, append(args, limit)...)
 	if err != nil {
 		return nil, s.unavailable(err, "terugmeldingen")
 	}

@@ -108,7 +108,7 @@ func (s *Store) AlleToestemmingen(ctx context.Context, after string, limit int) 
 }
 
 func (s *Store) toestemmingen(ctx context.Context, where string, args ...any) ([]toestemming.Toestemming, error) {
-	rows, err := s.read.QueryContext(ctx, `SELECT `+toestemmingColumns+` FROM toestemmingen `+where, args...) //nolint:gosec // G202: where is a literal of this file
+	rows, err := s.read.QueryContext(ctx, `SELECT `+toestemmingColumns+` FROM toestemmingen `+where, args...)
 	if err != nil {
 		return nil, s.unavailable(err, "toestemmingen")
 	}

@@ -336,6 +336,7 @@ func (p *peer) openAudit(ctx context.Context) (err error) {
 		p.onClose(p.broker.Close)
 		embedded := p.broker.Config()
 		target.Brokers, target.SASL, target.TLS = embedded.Brokers, embedded.SASL, embedded.TLS
+		target.Compression = or(target.Compression, embedded.Compression)
 		ensure = func(ctx context.Context) error { return kafka.EnsureTopics(ctx, target) }
 	}
 	target.Organisation = p.self.ID

@@ -78,7 +78,7 @@ func StartBroker(cfg BrokerConfig, log *slog.Logger) (*Broker, error) {
 		return nil, fmt.Errorf("kafka: embedded broker on 127.0.0.1:%d: %w", cfg.Port, err)
 	}
 	return &Broker{cluster: cluster, lock: locked, cfg: Config{
-		Brokers: cluster.ListenAddrs(), Partitions: 3, Replication: 1, MinInsync: 1,
+		Brokers: cluster.ListenAddrs(), Partitions: 3, Replication: 1, MinInsync: 1, Compression: "geen",
 		SASL: SASL{Mechanism: "SCRAM-SHA-256", User: brokerUser, Password: func() (string, error) { return password, nil }},
 	}}, nil
 }

@@ -53,6 +53,10 @@ type Config struct {
 	// its topic is made and by `grensloos kafka init` afterwards. A kind that is not here is kept without end.
 	RetentionDays map[audit.Soort]int `yaml:"bewaarDagen"`
 
+	// Compression of what is sent, and so of what the brokers keep: geen, gzip, snappy, lz4 or zstd. Default lz4, and geen for the
+	// embedded broker.
+	Compression string `yaml:"compressie"`
+
 	TLS  TLS  `yaml:"tls"`
 	SASL SASL `yaml:"sasl"`
 
@@ -84,6 +88,12 @@ type SASL struct {
 	// Password gives it when it stands elsewhere (Vault, the embedded broker); it is asked at each new connection. Filled in by the
 	// program.
 	Password func() (string, error) `yaml:"-" json:"-"`
+}
+
+// compressions are the choices of Config.Compression. No cluster has to be told: the codec stands in each batch, and the topics keep
+// batches as they come (compression.type producer).
+var compressions = map[string]kafkago.Compression{
+	"geen": 0, "gzip": kafkago.Gzip, "snappy": kafkago.Snappy, "lz4": kafkago.Lz4, "zstd": kafkago.Zstd,
 }
 
 // skew is how far the clock of a peer, and so the time in a transaction id, may be off: inway accepts five minutes.
@@ -118,6 +128,12 @@ func (c Config) complete() (Config, error) {
 		return c, gateway.Errorf(gateway.Invalid, "kafka: partities, replicatie and minInsync: give positive numbers, at most 1000 partitions")
 	case c.Timeout < 0 || c.Window < 0:
 		return c, gateway.Errorf(gateway.Invalid, "kafka: timeout and venster: give positive durations")
+	}
+	if c.Compression == "" {
+		c.Compression = "lz4" // docs/kafka.md has the figures
+	}
+	if _, ok := compressions[c.Compression]; !ok {
+		return c, gateway.Errorf(gateway.Invalid, "kafka: compressie: %.40q: give geen, gzip, snappy, lz4 or zstd", c.Compression)
 	}
 	for s, days := range c.RetentionDays {
 		if !slices.Contains(audit.Soorten(), s) || days < 1 || days > 36500 {

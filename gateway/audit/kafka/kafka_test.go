@@ -85,6 +85,28 @@ func exchange(at time.Time) (gateway.TransactionID, []audit.Record) {
 	}
 }
 
+// What is compressed by any codec is read back as it was.
+func TestCompression(t *testing.T) {
+	b := broker(t, kafka.BrokerConfig{Dir: t.TempDir()})
+	defer b.Close()
+	for _, codec := range []string{"", "geen", "gzip", "snappy", "lz4", "zstd"} {
+		cfg := b.Config()
+		cfg.Compression, cfg.TopicPrefix = codec, "proef-"+codec
+		w, r := connect(t, cfg)
+		id, recs := exchange(start)
+		if err := w.Write(t.Context(), chained(recs...)); err != nil {
+			t.Fatalf("%s: %v", codec, err)
+		}
+		got, err := r.Transaction(t.Context(), id)
+		if err != nil {
+			t.Fatalf("%s: %v", codec, err)
+		}
+		if diff := cmp.Diff(recs, got, kept); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", codec, diff)
+		}
+	}
+}
+
 func TestWriteReadRestart(t *testing.T) {
 	dir := t.TempDir()
 	b := broker(t, kafka.BrokerConfig{Dir: dir})
@@ -317,6 +339,7 @@ func TestConfigIsRefused(t *testing.T) {
 		"mechanism": {func(c *kafka.Config) {
 			c.SASL = kafka.SASL{Mechanism: "GSSAPI", User: "u", Password: func() (string, error) { return "p", nil }}
 		}, "mechanisme"},
+		"compression": {func(c *kafka.Config) { c.Compression = "brotli" }, `compressie: "brotli": give geen, gzip, snappy, lz4 or zstd`},
 		"no password": {func(c *kafka.Config) { c.SASL = kafka.SASL{Mechanism: "PLAIN", User: "u"} }, "wachtwoordBestand"},
 		"plain, no TLS": {func(c *kafka.Config) {
 			c.SASL = kafka.SASL{Mechanism: "PLAIN", User: "u", Password: func() (string, error) { return "p", nil }}

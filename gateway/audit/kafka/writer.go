@@ -39,6 +39,7 @@ func NewWriter(cfg Config) (*Writer, error) {
 		Transport:    t,
 		Balancer:     &kafkago.Hash{},
 		RequiredAcks: kafkago.RequireAll,
+		Compression:  compressions[cfg.Compression],
 		BatchSize:    1000,
 		BatchBytes:   950 << 10,            // brokers take 1 MiB with what the protocol adds
 		BatchTimeout: 2 * time.Millisecond, // the default of 1 s is waited out by every Write

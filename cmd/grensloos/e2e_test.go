@@ -72,6 +72,16 @@ func contains(b *syncBuffer, text string) bool { return strings.Contains(b.Strin
 // startRegion lays out the peers and runs them until the test ends.
 func startRegion(t *testing.T, peers ...*regionPeer) *running {
 	t.Helper()
+	r := laidRegion(t, peers...)
+	for _, p := range peers {
+		r.start(p)
+	}
+	return r
+}
+
+// laidRegion lays out the peers. Those that are started are stopped when the test ends.
+func laidRegion(t *testing.T, peers ...*regionPeer) *running {
+	t.Helper()
 	laid, err := layRegion(t.Context(), t.TempDir(), peers...)
 	if err != nil {
 		t.Fatal(err)
@@ -82,9 +92,6 @@ func startRegion(t *testing.T, peers ...*regionPeer) *running {
 			r.stop(p)
 		}
 	})
-	for _, p := range peers {
-		r.start(p)
-	}
 	return r
 }
 

@@ -94,8 +94,7 @@ diensten:
       adres: {delen: {straat: [straat], huisnummer: [huisnummer], postcode: [postcode], woonplaats: [woonplaats]}}
 `
 
-// loadTestpersonen loads persons into a source. A row without BSN, or with one that another row has already, is not loaded: it is
-// reported by its line.
+// loadTestpersonen loads persons into a SQLite source.
 func loadTestpersonen(ctx context.Context, dir string, persons []testpersoon) (loaded []testpersoon, defects []string, err error) {
 	if err := os.WriteFile(filepath.Join(dir, "mapping.yaml"), []byte(testpersonenMapping), 0o600); err != nil {
 		return nil, nil, err
@@ -105,10 +104,34 @@ func loadTestpersonen(ctx context.Context, dir string, persons []testpersoon) (l
 		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	if _, err := db.ExecContext(ctx, `CREATE TABLE persoon (nr INTEGER PRIMARY KEY, bsn TEXT UNIQUE, voornamen TEXT, voorvoegsel TEXT, achternaam TEXT,
-		geboren TEXT, geheim TEXT, straat TEXT, huisnummer TEXT, postcode TEXT, woonplaats TEXT)`); err != nil {
+	if _, err := db.ExecContext(ctx, fmt.Sprintf(testpersonenTable, "TEXT")); err != nil {
 		return nil, nil, err
 	}
+	loaded, defects = loadable(persons)
+	return loaded, defects, insertTestpersonen(ctx, db, loaded, "INSERT INTO persoon VALUES (?,?,?,?,?,?,?,?,?,?,?)")
+}
+
+// testpersonenTable is the table of testpersonenMapping; %s is the type of the bsn.
+const testpersonenTable = `CREATE TABLE persoon (nr INTEGER PRIMARY KEY, bsn %s UNIQUE, voornamen TEXT, voorvoegsel TEXT, achternaam TEXT,
+	geboren TEXT, geheim TEXT, straat TEXT, huisnummer TEXT, postcode TEXT, woonplaats TEXT)`
+
+// execer is a database, or a transaction in one.
+type execer interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+func insertTestpersonen(ctx context.Context, db execer, persons []testpersoon, insert string) error {
+	for _, p := range persons {
+		if _, err := db.ExecContext(ctx, insert, p.line, p.bsn, p.voornamen, p.voorvoegsel, p.achternaam,
+			p.geboren, p.geheim, p.straat, p.huisnummer, p.postcode, p.woonplaatsnaam); err != nil {
+			return fmt.Errorf("line %d: %w", p.line, err)
+		}
+	}
+	return nil
+}
+
+// loadable are the persons who can be found. A row without BSN, or with one that another row has already, is reported by its line.
+func loadable(persons []testpersoon) (found []testpersoon, defects []string) {
 	lines := map[string]int{}
 	for _, p := range persons {
 		if _, err := gateway.ParseBSN(p.bsn); err != nil {
@@ -120,13 +143,9 @@ func loadTestpersonen(ctx context.Context, dir string, persons []testpersoon) (l
 			continue
 		}
 		lines[p.bsn] = p.line
-		if _, err := db.ExecContext(ctx, `INSERT INTO persoon VALUES (?,?,?,?,?,?,?,?,?,?,?)`, p.line, p.bsn, p.voornamen, p.voorvoegsel, p.achternaam,
-			p.geboren, p.geheim, p.straat, p.huisnummer, p.postcode, p.woonplaatsnaam); err != nil {
-			return nil, nil, fmt.Errorf("line %d: %w", p.line, err)
-		}
-		loaded = append(loaded, p)
+		found = append(found, p)
 	}
-	return loaded, defects, nil
+	return found, defects
 }
 
 // TestOfficialTestPersons asks for every official test person of 's-Gravenhage, and for twenty of elsewhere, through the whole

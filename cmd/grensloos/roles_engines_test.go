@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -81,6 +82,40 @@ func postgresAs(t *testing.T, role, database string) *sql.DB {
 	}
 	t.Cleanup(func() { db.Close() })
 	return db
+}
+
+// ownPostgres starts a server of this test's own, so that it can be killed.
+func ownPostgres(t *testing.T) (ctl func(what string)) {
+	t.Helper()
+	script := engineEnv(t, "GRENSLOOS_POSTGRES_CTL")
+	dir, err := os.MkdirTemp("", "rollen-postgres-*") // not below TempDir: the server runs as another user
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	do := func(what string) []byte {
+		t.Helper()
+		var problems strings.Builder
+		cmd := exec.Command(script, what, dir)
+		cmd.Stderr = &problems
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("postgres %s: %v\n%s", what, err, problems.String())
+		}
+		return out
+	}
+	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // as above
+		t.Fatal(err)
+	}
+	env := do("start")
+	t.Cleanup(func() { do("stop") })
+	for line := range strings.Lines(string(env)) {
+		name, value, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "export "), "=")
+		if ok {
+			t.Setenv(name, strings.Trim(value, `"'`))
+		}
+	}
+	return func(what string) { t.Helper(); do(what) }
 }
 
 // spawn starts a process of the peer, as the shipped program, and waits until it is ready.
@@ -203,6 +238,7 @@ func entries(t *testing.T, p *regionPeer) []audit.Entry {
 // each process is killed and started again under load, without an answer that lacks its records on either side.
 func TestRolesApartOnEngines(t *testing.T) {
 	brokers(t, "run", "1", "2", "3")
+	server := ownPostgres(t)
 	d := directoryPeer()
 	r, b, u := apartRegion(t, realEngines, d)
 	r.start(d)
@@ -297,6 +333,21 @@ func TestRolesApartOnEngines(t *testing.T) {
 		tick.Stop()
 		t.Logf("%s: killed, ready after %v, an answer %v later", p, back.Sub(dead).Round(time.Millisecond), time.Since(back).Round(time.Millisecond))
 	}
+	// The store away: nothing is answered any more, at most maxAge later; back: all go on, without a hand.
+	server("kill")
+	gone := time.Now()
+	time.Sleep(7 * time.Second) // 5 s, and what was under way
+	if load.since(gone.Add(6 * time.Second)) {
+		t.Error("a question was answered more than 6 s after PostgreSQL was gone")
+	}
+	server("run")
+	back := time.Now()
+	for deadline := back.Add(60 * time.Second); !load.since(back); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("PostgreSQL is back: no answer within 60 s")
+		}
+	}
+	t.Logf("PostgreSQL gone and back: an answer %v later", time.Since(back).Round(time.Millisecond))
 	load.stop()
 	t.Logf("%d questions answered, %d refused or not reached", len(load.answered), load.failed)
 

@@ -30,6 +30,8 @@ func TestOutwayAnswers(t *testing.T) {
 	got := r.do(r.ask(`{"bsn":"x"}`, func(req *http.Request) {
 		req.URL.RawQuery = "a=%zz&b=1;2"
 		req.Header.Set("Traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-893e1b2ac52d712f-01")
+		req.Header.Set(edge.HeaderClientCert, ":eA==:") // as a proxy before us adds
+		req.Header.Set("Client-Cert-Chain", ":eA==:")
 	}))
 	t.Run("Outway-IncomingRequest-1", func(t *testing.T) {
 		if got.status != 200 || got.body != `{"ok":true}` || len(r.sent()) != 1 {
@@ -58,7 +60,7 @@ func TestOutwayAnswers(t *testing.T) {
 		if a.header.Get(edge.HeaderAuthorization) != "Bearer the-token" || a.target != "/v1/clienten/_zoek?a=%zz&b=1;2" || a.body != `{"bsn":"x"}` || a.length != 11 {
 			t.Errorf("sent %+v", a)
 		}
-		for _, name := range []string{"Authorization", "Proxy-Authorization", edge.HeaderGrantHash, edge.HeaderZaak, edge.HeaderZaaktype} {
+		for _, name := range []string{"Authorization", "Proxy-Authorization", edge.HeaderGrantHash, edge.HeaderZaak, edge.HeaderZaaktype, edge.HeaderClientCert, "Client-Cert-Chain"} {
 			if v := a.header.Get(name); v != "" {
 				t.Errorf("%s went out: %q", name, v)
 			}

@@ -358,3 +358,48 @@ func TestServeRolesAllHaveTheirNeeds(t *testing.T) {
 		}
 	}
 }
+
+// A file for one process may leave out what its roles don't need; a role that needs it says so.
+func TestConfigOfOneProcess(t *testing.T) {
+	_, b, _ := apartRegion(t, oneMachine)
+	raw, err := os.ReadFile(b.p.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(raw)
+	for _, left := range []string{
+		"pseudoniemen: {1: pseudoniem.key}\n", "  issuerSleutels: [issuer.pem]\n", "bron:\n  database: {bestand: bron.db, mapping: mapping.yaml}\n",
+		"certificaat: {certificaat: group/cert.pem, sleutel: group/key.pem}\n",
+	} {
+		if !strings.Contains(text, left) {
+			t.Fatalf("the configuration has no %q", left)
+		}
+		text = strings.Replace(text, left, "", 1)
+	}
+	file := filepath.Join(b.p.dir, "inway.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	load := func(role certs.Role) error {
+		part := b.part(string(role), role)
+		part.embedded = true
+		_, err := loadConfigOf(file, part)
+		return err
+	}
+	if err := load(roleInway); err != nil {
+		t.Errorf("the inway needs none of it: %v", err)
+	}
+	for role, want := range map[certs.Role][]string{
+		roleManager: {"certificaat: give"}, roleClientgegevens: {"pseudoniemen: give", "bron: the service"}, roleBevraging: {"pseudoniemen: give", "issuerSleutels"},
+	} {
+		err := load(role)
+		for _, text := range want {
+			if err == nil || !strings.Contains(err.Error(), text) {
+				t.Errorf("%s: got %v, want %q in it", role, err, text)
+			}
+		}
+	}
+	if err := load(roleClientgegevens); err != nil && strings.Contains(err.Error(), "certificaat: give") {
+		t.Errorf("clientgegevens has no key of the group, and it asks for one: %v", err)
+	}
+}

@@ -59,23 +59,22 @@ func (g *Group) ClientTLS(id *Identity, peer gateway.PeerID) *tls.Config {
 	cfg.RootCAs = g.trust.Load().roots // TLS itself checks chain and SAN, VerifyConnection the rest
 	cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return id.Pair().tls, nil }
 	cfg.VerifyConnection = func(cs tls.ConnectionState) error {
-		_, err := g.server(cs.PeerCertificates, peer)
-		return err
+		return g.server(cs.PeerCertificates, peer)
 	}
 	return cfg
 }
 
 // server judges the chain of a server that we called.
-func (g *Group) server(chain []*x509.Certificate, want gateway.PeerID) (gateway.Peer, error) {
+func (g *Group) server(chain []*x509.Certificate, want gateway.PeerID) error {
 	now := g.now()
 	v, err := g.trust.Load().verify(chain, now, now, x509.ExtKeyUsageServerAuth)
 	if err != nil {
-		return gateway.Peer{}, err
+		return err
 	}
 	if want != "" && v.peer.ID != want {
-		return gateway.Peer{}, gateway.Errorf(gateway.Denied, "server is peer %s, want %s: check the address of the peer", v.peer.ID, want)
+		return gateway.Errorf(gateway.Denied, "server is peer %s, want %s: check the address of the peer", v.peer.ID, want)
 	}
-	return v.peer, nil
+	return nil
 }
 
 // InternalServerTLS is for listeners on the own network: who calls is told by a JWT, not by a certificate.

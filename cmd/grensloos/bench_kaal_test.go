@@ -107,7 +107,7 @@ func (d kaalDeel) serve(stdin io.Reader, stdout io.Writer) error {
 		server.TLSConfig.ClientCAs, server.TLSConfig.ClientAuth = x509.NewCertPool(), tls.RequireAndVerifyClientCert
 		server.TLSConfig.ClientCAs.AppendCertsFromPEM(roots)
 	}
-	l, err := net.Listen("tcp", d.Listen) //nolint:noctx // ends with the process
+	l, err := net.Listen("tcp", d.Listen)
 	if err != nil {
 		return err
 	}

@@ -17,9 +17,18 @@ func TestEncodesAsEncodingJSON(t *testing.T) {
 	for _, v := range []any{
 		"", "plain ~", "a\"b\\c", "<&>", "é\u2028\x00\x7f", "\xff", gateway.PeerID("0"), gateway.Doel("d"), gateway.GrantHash("$1$"), gateway.TransactionID("t"),
 		gateway.Richting("r"), gateway.Pseudonym("p"), gateway.Geldig, 0, -7, true, 3.5, nil,
-		[]string(nil), []string{}, []string{"a", "<b>"}, []gateway.Veld(nil), []gateway.Veld{"naam"},
-		gateway.Velden(nil), gateway.Velden{}, gateway.Velden{"b": {"y", "x"}, "a": nil},
-		map[string]any(nil), map[string]any{}, map[string]any{"z": 1, "a": map[string]any{"é": []string{"x"}}, "m": struct{ A int }{1}}, many,
+		[]string(nil),
+		[]string{},
+		[]string{"a", "<b>"},
+		[]gateway.Veld(nil),
+		[]gateway.Veld{"naam"},
+		gateway.Velden(nil),
+		gateway.Velden{},
+		gateway.Velden{"b": {"y", "x"}, "a": nil},
+		map[string]any(nil),
+		map[string]any{},
+		map[string]any{"z": 1, "a": map[string]any{"é": []string{"x"}}, "m": struct{ A int }{1}},
+		many,
 		map[string]string{"b": "2", "a": "1"},
 	} {
 		want, err := json.Marshal(v)

@@ -154,6 +154,7 @@ type token struct {
 func (t token) Token(context.Context, gateway.Grant) (string, *accesstoken.Claims, error) {
 	return t.compact, &t.claims, nil
 }
+
 func (t token) Kept(gateway.Grant) (string, *accesstoken.Claims, bool) {
 	return t.compact, &t.claims, true
 }

@@ -189,7 +189,7 @@ func TestValidateRefuses(t *testing.T) {
 		}), "velden"},
 		"no activity":         {edit("ldv", func(m map[string]any) { delete(sub(m, "attributes"), "dpl.core.processing_activity_id") }), "attributes"},
 		"activity no URI":     {edit("ldv", func(m map[string]any) { sub(m, "attributes")["dpl.core.processing_activity_id"] = "va 1" }), "processing_activity_id"},
-		"LDV without trace":   {audit.NewLDV(now, audit.Processing{Naam: "x", Start: now, Eind: now, Activiteit: "urn:a:b", Betrokkene: "v1.x", Dienst: "d"}), "trace_id"},
+		"LDV without trace":   {audit.NewLDV(now, audit.Processing{Trace: gateway.Trace{SpanID: trace.SpanID}, Naam: "x", Start: now, Eind: now, Activiteit: "urn:a:b", Betrokkene: "v1.x", Dienst: "d"}), "trace_id"},
 		"receipt of nothing":  {audit.NewKwitantie(now, audit.Receipt{}), "kwitantie record"},
 		"receipt that denies": {edit("kwitantie", func(m map[string]any) { m["besluit"] = false }), "besluit"},
 		"receipt unsigned":    {edit("kwitantie", func(m map[string]any) { delete(m, "jws") }), "kwitantie record"},

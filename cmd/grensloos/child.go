@@ -66,7 +66,7 @@ func (c *child) ready(ctx context.Context, within time.Duration) (string, error)
 		if ok {
 			return line, nil
 		}
-		log, _ := os.ReadFile(c.log)
+		log, _ := os.ReadFile(c.log) //nolint:gosec // G703: the log of our own child
 		return "", fmt.Errorf("%s did not start:\n%s", c.name, log[max(0, len(log)-4000):])
 	case <-time.After(within):
 		return "", fmt.Errorf("%s is not ready after %v; its log: %s", c.name, within, c.log)
@@ -81,7 +81,7 @@ func (c *child) stop() error {
 	select {
 	case err := <-c.done:
 		if err != nil {
-			log, _ := os.ReadFile(c.log)
+			log, _ := os.ReadFile(c.log) //nolint:gosec // G703: the log of our own child
 			return fmt.Errorf("%s: %w\n%s", c.name, err, log[max(0, len(log)-2000):])
 		}
 		return nil

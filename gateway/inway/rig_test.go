@@ -136,7 +136,7 @@ type rig struct {
 	srv     *httptest.Server
 	service func(w http.ResponseWriter, r *http.Request) // what the service does; nil: answers
 
-	busy sync.WaitGroup // exchanges: an answer is with the asker before the record of its end
+	busy inFlight // exchanges: an answer is with the asker before the record of its end
 
 	mu       sync.Mutex
 	revoked  bool
@@ -379,4 +379,36 @@ func key(t testing.TB, i identity) string {
 // hashOf makes a grant hash of the right form.
 func hashOf(prefix, name string) gateway.GrantHash {
 	return gateway.GrantHash(prefix + name + strings.Repeat("_", 86-len(name)))
+}
+
+// inFlight counts what goes on; several may wait for none while more begins, which a sync.WaitGroup does not allow.
+type inFlight struct {
+	mu sync.Mutex
+	n  int
+	no chan struct{} // closed when n becomes 0; nil while nobody waits
+}
+
+func (f *inFlight) Add(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.n += n; f.n == 0 && f.no != nil {
+		close(f.no)
+		f.no = nil
+	}
+}
+
+func (f *inFlight) Done() { f.Add(-1) }
+
+func (f *inFlight) Wait() {
+	f.mu.Lock()
+	if f.n == 0 {
+		f.mu.Unlock()
+		return
+	}
+	if f.no == nil {
+		f.no = make(chan struct{})
+	}
+	none := f.no
+	f.mu.Unlock()
+	<-none
 }

@@ -4,7 +4,7 @@ BIN      := bin/grensloos
 TOOL     := $(GO) tool -modfile=tools.mod
 FUZZTIME ?= 20s
 
-.PHONY: help build demo test race lint fuzz bench ci clean
+.PHONY: help build demo test race lint fuzz bench image ci clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -35,6 +35,13 @@ fuzz: ## every fuzz target for FUZZTIME (20s)
 bench: build ## the chains beside bare proxies, and what has a goal (BENCHFLAGS=-short: one minute); docs/performance.md
 	GRENSLOOS_BENCH=$(CURDIR)/bin/bench GRENSLOOS_BENCH_PROGRAM=$(CURDIR)/$(BIN) \
 		$(GO) test -run '^$$' -bench '^BenchmarkMetingen$$' -benchtime 1x -timeout 20m $(BENCHFLAGS) ./cmd/grensloos
+
+image: ## the container image grensloos:latest, by docker, podman or buildah, whichever is there
+	@mkdir -p bin/image
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o bin/image/grensloos ./cmd/grensloos
+	@cp deploy/image/Dockerfile bin/image/
+	@if [ -n "$(BUILDER)" ]; then b="$(BUILDER)"; elif docker info >/dev/null 2>&1; then b='docker build'; elif command -v podman >/dev/null; then b='podman build'; else b='buildah bud'; fi; \
+	set -x; $$b -t grensloos:latest bin/image
 
 ci: ## what the continuous integration runs
 	bash .ci/run

@@ -148,7 +148,7 @@ func inspectSettled(ctx context.Context, cfg kafka.Config) (kafka.State, error) 
 }
 
 const (
-	settleWithin = 5 * time.Second
+	settleWithin = 20 * time.Second // a cluster that just started is slow
 	settlePoll   = 200 * time.Millisecond
 	// clusterFile, in the data folder, says to which cluster the records of this peer go.
 	clusterFile = "kafka-cluster"

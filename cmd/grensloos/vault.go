@@ -53,6 +53,7 @@ type vaultPassword struct {
 	key, path    string                  // below vault, and in KV
 	file, inFile string                  // the key of the file that may hold it, and its value
 	used         bool                    // somebody signs in with it
+	needed       bool                    // this process does; the others need not be let read it
 	needs        string                  // what is to be set so that somebody does
 	into         *func() (string, error) // who asks for it, at each new connection
 }
@@ -63,10 +64,11 @@ func (c *Config) vaultPasswords() []vaultPassword {
 	if c.Source != nil && c.Source.Database != nil {
 		source = &c.Source.Database.Postgres
 	}
+	need := c.needs()
 	return []vaultPassword{
-		{"kafkaWachtwoord", c.Vault.KafkaWachtwoord, "audit.kafka.sasl.wachtwoordBestand", sasl.PasswordFile, sasl.Mechanism != "", "audit.kafka.sasl", &sasl.Password},
-		{"opslagWachtwoord", c.Vault.OpslagWachtwoord, "opslag.postgres.wachtwoordBestand", store.PasswordFile, c.Store.IsPostgres(), "opslag.driver: postgres", &store.Password},
-		{"bronWachtwoord", c.Vault.BronWachtwoord, "bron.database.postgres.wachtwoordBestand", source.PasswordFile, len(source.Addresses) > 0, "bron.database.driver: postgres", &source.Password},
+		{"kafkaWachtwoord", c.Vault.KafkaWachtwoord, "audit.kafka.sasl.wachtwoordBestand", sasl.PasswordFile, sasl.Mechanism != "", true, "audit.kafka.sasl", &sasl.Password},
+		{"opslagWachtwoord", c.Vault.OpslagWachtwoord, "opslag.postgres.wachtwoordBestand", store.PasswordFile, c.Store.IsPostgres(), need.Store, "opslag.driver: postgres", &store.Password},
+		{"bronWachtwoord", c.Vault.BronWachtwoord, "bron.database.postgres.wachtwoordBestand", source.PasswordFile, len(source.Addresses) > 0, need.Source, "bron.database.driver: postgres", &source.Password},
 	}
 }
 
@@ -105,7 +107,7 @@ func (p *peer) openVault(ctx context.Context) (err error) {
 	p.onClose(func() error { p.vault.Close(); return nil })
 	p.vaultTasks = append(p.vaultTasks, task{"vault", p.vault.Run})
 	for _, w := range p.cfg.vaultPasswords() {
-		if w.path == "" {
+		if w.path == "" || !w.needed {
 			continue
 		}
 		if *w.into, err = p.vault.Password(ctx, w.path); err != nil {

@@ -3,6 +3,8 @@ package main
 import (
 	"strings"
 	"testing"
+
+	"github.com/grensloos/grensloos/certs"
 )
 
 // What comes from Vault and from a file too is refused, by both keys; a section without an address as well.
@@ -30,5 +32,29 @@ func TestVaultBesideFiles(t *testing.T) {
 				t.Errorf("got %v, want an error with %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// A process reads of Vault only the passwords with which it signs in itself: the policy of its AppRole can do without the others.
+func TestVaultPasswordsOfOneProcess(t *testing.T) {
+	for _, tt := range []struct {
+		roles []certs.Role
+		want  string
+	}{
+		{nil, "kafkaWachtwoord opslagWachtwoord bronWachtwoord"},
+		{[]certs.Role{roleClientgegevens}, "kafkaWachtwoord opslagWachtwoord bronWachtwoord"},
+		{[]certs.Role{roleInway}, "kafkaWachtwoord opslagWachtwoord"},
+		{[]certs.Role{roleManager, roleBeheer}, "kafkaWachtwoord opslagWachtwoord"},
+		{[]certs.Role{roleOutway, roleBevraging}, "kafkaWachtwoord opslagWachtwoord"},
+	} {
+		var needed []string
+		for _, p := range (&Config{process: process{roles: tt.roles}}).vaultPasswords() {
+			if p.needed {
+				needed = append(needed, p.key)
+			}
+		}
+		if got := strings.Join(needed, " "); got != tt.want {
+			t.Errorf("%v: reads %s, want %s", tt.roles, got, tt.want)
+		}
 	}
 }

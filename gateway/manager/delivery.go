@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/grensloos/grensloos/gateway"
 	"github.com/grensloos/grensloos/gateway/audit"
@@ -163,9 +164,19 @@ func backoff(start time.Duration, attempts int) time.Duration {
 	return min(pause, MaxRetry)
 }
 
+const maxReason = 300 // bytes
+
+// shorten makes what another peer said fit to be kept and shown: PostgreSQL takes no NUL and no half character, and an outcome that
+// can't be written is an attempt that is made again.
 func shorten(s string) string {
-	if len(s) > 300 {
-		return s[:300]
+	s = strings.Map(func(c rune) rune {
+		if !unicode.IsPrint(c) {
+			return ' '
+		}
+		return c
+	}, s)
+	if len(s) > maxReason {
+		s = strings.ToValidUTF8(s[:maxReason], "")
 	}
 	return s
 }

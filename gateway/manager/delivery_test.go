@@ -5,9 +5,12 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/grensloos/grensloos/certs"
 	"github.com/grensloos/grensloos/gateway"
@@ -230,6 +233,19 @@ func (f *faulty) InForce(ctx context.Context, now time.Time) ([]contract.Record,
 		return nil, errDown
 	}
 	return f.keeper.InForce(ctx, now)
+}
+
+// What another peer says of a refusal can always be kept: also on PostgreSQL, which takes no NUL and no half character.
+func TestReasonCanBeKept(t *testing.T) {
+	for _, said := range []string{"nee\\u0000", "\xff", strings.Repeat("é", maxReason), "een\\nregel \\u202e"} {
+		_, reason := judge(http.StatusUnprocessableEntity, []byte(`{"code":"X","message":"`+said+`"}`))
+		if !utf8.ValidString(reason) || len(reason) > maxReason || strings.ContainsFunc(reason, func(c rune) bool { return !unicode.IsPrint(c) }) {
+			t.Errorf("%q: kept as %q", said, reason)
+		}
+		if !strings.HasPrefix(reason, "status 422 X") {
+			t.Errorf("%q: kept as %q, want the status and the code in it", said, reason)
+		}
+	}
 }
 
 // A grant is answered from memory for at most maxAge when the store fails, then not at all.

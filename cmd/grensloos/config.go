@@ -329,7 +329,7 @@ func (c *Config) check() error {
 		bad("manager.luister", "give host:port: without roles apart every peer runs its manager here")
 	}
 	c.checkAddress("manager.adres", c.Manager.Address, need.GroupKey, bad)
-	c.checkAddress("inway.adres", c.Inway.Address, c.Inway.Listen != "" || c.runs(roleManager) && len(c.Inway.Services) > 0, bad)
+	c.checkAddress("inway.adres", c.Inway.Address, c.Inway.Listen != "" || (c.runs(roleManager) || c.runs(roleClientgegevens)) && len(c.Inway.Services) > 0, bad)
 	if err := c.Bevraging.Check(); err != nil {
 		bad("bevraging", "%v", err)
 	}

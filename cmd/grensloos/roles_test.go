@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -398,6 +399,13 @@ func TestConfigOfOneProcess(t *testing.T) {
 				t.Errorf("%s: got %v, want %q in it", role, err, text)
 			}
 		}
+	}
+	// Tokens name the address of the inway: whoever verifies them must know it.
+	if err := os.WriteFile(file, []byte(regexp.MustCompile(`(?m)^  adres: .*\n(  services:)`).ReplaceAllString(text, "$1")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := load(roleClientgegevens); err == nil || !strings.Contains(err.Error(), "inway.adres: give") {
+		t.Errorf("clientgegevens without inway.adres: got %v", err)
 	}
 	if err := load(roleClientgegevens); err != nil && strings.Contains(err.Error(), "certificaat: give") {
 		t.Errorf("clientgegevens has no key of the group, and it asks for one: %v", err)

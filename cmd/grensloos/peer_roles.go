@@ -237,7 +237,7 @@ func (p *peer) openClientgegevens(ctx context.Context) (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("clientgegevens: %w", err)
 	}
-	a := &admission{now: p.now, log: p.log}
+	a := &admission{peerOf: p.group.PeerOf, now: p.now, log: p.log}
 	a.service = p.clientgegevens(tokens, &a.admitted)
 	return a, nil
 }

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/grensloos/grensloos/certs"
@@ -107,7 +109,8 @@ type roleCaller struct {
 
 func (c roleCaller) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := c.RoundTripper.RoundTrip(r)
-	if err == nil && edge.ErrorCode(resp.Header) == codeRol {
+	// What a role lets in it answers with the transaction, also when another peer gave the answer and wrote our code in it.
+	if err == nil && edge.ErrorCode(resp.Header) == codeRol && resp.Header.Get(edge.HeaderTransaction) == "" {
 		_ = resp.Body.Close()
 		return nil, gateway.WithCode(gateway.Unavailable, codeRol, "%s refuses this process: see its log, and the certificate of this one", c.to)
 	}
@@ -115,29 +118,65 @@ func (c roleCaller) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // admission is the way into clientgegevens from an inway in another process: it takes what that says that it admitted, and the
-// certificate of who asked. Nobody but an inway comes here (mayCall).
+// certificate of who asked. Nobody but an inway comes here (mayCall). Whether the certificate is good it finds itself: who has the
+// inway's keys could else make one of any peer, and with it a token and a verklaring.
 type admission struct {
 	service  http.Handler
 	admitted inway.Admissions
+	peerOf   func(*tls.ConnectionState) (gateway.Peer, *x509.Certificate, error) // certs.Group.PeerOf, as for the inway
+	chains   chains
 	now      func() time.Time
 	log      *slog.Logger
 }
 
 func (a *admission) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	said, err := edge.ToelatingFrom(r.Header)
+	state := *r.TLS // of the connection with the inway; the service wants to know who asked that
 	var done func()
+	if err == nil {
+		state.PeerCertificates, state.VerifiedChains = a.chains.same(append([]*x509.Certificate{said.Client}, said.Chain...)), nil
+		_, _, err = a.peerOf(&state)
+	}
 	if err == nil {
 		done, err = a.admitted.Admit(said.Transactie, said.Grant, a.now())
 	}
 	if err != nil {
-		a.log.WarnContext(r.Context(), "call refused: the inway did not say that it admitted it", slog.Any("error", err))
-		edge.WriteProblem(w, r, &gateway.Error{Kind: gateway.Denied, Code: clientgegevens.CodeBuitenInway, Message: "inway", Cause: err})
+		a.log.WarnContext(r.Context(), "call refused: the inway did not admit it, or not by a certificate that is good here", slog.Any("error", err))
+		kind := gateway.Denied
+		if gateway.KindOf(err) == gateway.Unavailable { // no revocation list that can tell
+			kind = gateway.Unavailable
+		}
+		edge.WriteProblem(w, r, &gateway.Error{Kind: kind, Code: clientgegevens.CodeBuitenInway, Message: "inway", Cause: err})
 		return
 	}
 	defer done()
-	state := *r.TLS // of the connection with the inway; the service wants to know who asked that
-	state.PeerCertificates, state.VerifiedChains = []*x509.Certificate{said.Client}, nil
 	inner := r.WithContext(r.Context())
 	inner.TLS = &state
 	a.service.ServeHTTP(w, inner)
+}
+
+// chains gives the same certificates for the same bytes, as a connection of the peer itself would: what was found of them is
+// remembered by that. The zero value is ready.
+type chains struct {
+	mu    sync.Mutex // guards known
+	known map[string][]*x509.Certificate
+}
+
+const maxChains = 1024
+
+func (c *chains) same(chain []*x509.Certificate) []*x509.Certificate {
+	var der strings.Builder
+	for _, one := range chain {
+		der.Write(one.Raw)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if known := c.known[der.String()]; known != nil {
+		return known
+	}
+	if c.known == nil || len(c.known) >= maxChains {
+		c.known = map[string][]*x509.Certificate{}
+	}
+	c.known[der.String()] = chain
+	return chain
 }

@@ -287,7 +287,7 @@ func (x *exchange) rewrite(p *httputil.ProxyRequest) {
 	out.Host = base.Host
 	out.Header.Del("Expect")
 	if x.service.Own {
-		edge.Toelating{Transactie: x.id, Grant: x.grant.Hash, Client: x.cert}.Set(out.Header)
+		edge.Toelating{Transactie: x.id, Grant: x.grant.Hash, Client: x.cert, Chain: x.r.TLS.PeerCertificates[1:]}.Set(out.Header)
 	}
 }
 

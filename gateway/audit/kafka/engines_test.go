@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -160,7 +161,9 @@ func TestKafkaInit(t *testing.T) {
 	}
 	w, _ = connectTo(t, cfg)
 	_, recs = exchange(time.Now())
-	recs[1].Body = json.RawMessage(`{"groot":"` + strings.Repeat("x", 4000) + `"}`)
+	noise := make([]byte, 4000) // no compression makes it fit
+	_, _ = rand.Read(noise)
+	recs[1].Body = json.RawMessage(`{"groot":"` + hex.EncodeToString(noise) + `"}`)
 	err = w.Write(t.Context(), chained(recs...))
 	if gateway.KindOf(err) != gateway.Invalid || !strings.Contains(err.Error(), "max.message.bytes") {
 		t.Errorf("a message that is too large: got %v, want it named", err)

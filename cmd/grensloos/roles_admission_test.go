@@ -3,7 +3,6 @@ package main
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -53,7 +52,7 @@ func TestAdmissionJudgesTheAsker(t *testing.T) {
 		t.Fatal(err)
 	}
 	var served *x509.Certificate
-	a := &admission{peerOf: group.PeerOf, now: time.Now, log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	a := &admission{peerOf: group.PeerOf, now: time.Now, log: slog.New(slog.DiscardHandler)}
 	a.service = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { served = r.TLS.PeerCertificates[0] })
 	for name, tc := range map[string]struct {
 		chain []*x509.Certificate
@@ -109,18 +108,17 @@ func (s stub) RoundTrip(*http.Request) (*http.Response, error) {
 
 // That a role refuses this process is its own word: another peer that writes our code in its answer has answered.
 func TestCodeOfARoleFromAnotherPeer(t *testing.T) {
-	call := func(s stub) (*http.Response, error) {
-		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "https://outway/v1/clienten/_zoek", nil)
-		return roleCaller{s, roleOutway}.RoundTrip(r)
+	call := func(s stub) (status int, err error) {
+		resp, err := roleCaller{s, roleOutway}.RoundTrip(httptest.NewRequestWithContext(t.Context(), http.MethodPost, "https://outway/v1/clienten/_zoek", nil))
+		if err != nil {
+			return 0, err
+		}
+		return resp.StatusCode, resp.Body.Close()
 	}
 	if _, err := call(stub{codeRol, ""}); gateway.CodeOf(err) != codeRol || gateway.KindOf(err) != gateway.Unavailable {
 		t.Errorf("refused by the role: got %v", err)
 	}
-	resp, err := call(stub{codeRol, string(gateway.NewTransactionID(time.Now()))})
-	if err != nil || resp.StatusCode != http.StatusForbidden {
-		t.Errorf("answered by another peer: got %v, %v, want its answer", resp, err)
-	}
-	if resp != nil {
-		_ = resp.Body.Close()
+	if status, err := call(stub{codeRol, string(gateway.NewTransactionID(time.Now()))}); err != nil || status != http.StatusForbidden {
+		t.Errorf("answered by another peer: got %d, %v, want its answer", status, err)
 	}
 }

@@ -16,6 +16,8 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/grensloos/grensloos/certs"
+	"github.com/grensloos/grensloos/gateway/audit"
+	"github.com/grensloos/grensloos/gateway/audit/kafka"
 	"github.com/grensloos/grensloos/gateway/bevraging"
 )
 
@@ -34,6 +36,26 @@ func brokers(t *testing.T, args ...string) {
 	if out, err := exec.Command(engineEnv(t, "GRENSLOOS_ENGINES"), args...).CombinedOutput(); err != nil {
 		t.Fatalf("engines %v: %v\n%s", args, err, out)
 	}
+}
+
+// entries are all records of a peer in Kafka, each once.
+func entries(t *testing.T, p *regionPeer) []audit.Entry {
+	t.Helper()
+	cfg, err := loadConfig(p.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Audit.Kafka.Organisation = p.ID
+	reader, err := kafka.NewReader(cfg.Audit.Kafka)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	all, err := reader.Entries(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
 }
 
 // onCluster puts a peer on the real cluster, over TLS with SCRAM, in mode kafka; its topics have a prefix of their own. More lines go

@@ -20,7 +20,6 @@ import (
 
 	"github.com/grensloos/grensloos/gateway"
 	"github.com/grensloos/grensloos/gateway/audit"
-	"github.com/grensloos/grensloos/gateway/audit/kafka"
 	"github.com/grensloos/grensloos/gateway/bevraging"
 	"github.com/grensloos/grensloos/gateway/postgres"
 )
@@ -211,26 +210,6 @@ func (a *asking) since(moment time.Time) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.last.After(moment)
-}
-
-// entries are all records of a peer in Kafka, each once.
-func entries(t *testing.T, p *regionPeer) []audit.Entry {
-	t.Helper()
-	cfg, err := loadConfig(p.config())
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg.Audit.Kafka.Organisation = p.ID
-	reader, err := kafka.NewReader(cfg.Audit.Kafka)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer reader.Close()
-	all, err := reader.Entries(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return all
 }
 
 // TestRolesApartOnEngines runs a region whose peers have every role in a process of its own, on PostgreSQL and Kafka: an asker, a gemeente

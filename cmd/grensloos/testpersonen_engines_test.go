@@ -27,7 +27,6 @@ import (
 
 	"github.com/grensloos/grensloos/gateway"
 	"github.com/grensloos/grensloos/gateway/audit"
-	"github.com/grensloos/grensloos/gateway/audit/kafka"
 	"github.com/grensloos/grensloos/gateway/bevraging"
 	"github.com/grensloos/grensloos/policies"
 )
@@ -424,20 +423,7 @@ type streamed struct {
 // clusterRecords reads everything of a peer from the cluster, each record once, and holds it to its schema and its chain.
 func clusterRecords(t *testing.T, p *regionPeer) streamed {
 	t.Helper()
-	cfg, err := loadConfig(p.config())
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg.Audit.Kafka.Organisation = p.ID
-	reader, err := kafka.NewReader(cfg.Audit.Kafka)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer reader.Close()
-	all, err := reader.Entries(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	all := entries(t, p)
 	if _, err := audit.CheckChain(slices.Values(all)); err != nil {
 		t.Errorf("%s: %v", p.Name, err)
 	}

@@ -71,8 +71,8 @@ func (x *exchange) finish() {
 	case panicked != nil, x.answer != nil && !x.answer.ended, x.w.Failed() != nil, !x.w.Started():
 		uitkomst = audit.Afgebroken
 	}
-	if panicked == nil && uitkomst != audit.Afgebroken && x.w.Header().Get("Content-Length") != "" {
-		_ = x.w.FlushError() // whole, with all that goes before it on record: the asker need not wait for the record of its end
+	if panicked == nil && uitkomst != audit.Afgebroken && status < http.StatusBadRequest && x.w.Header().Get("Content-Length") != "" {
+		_ = x.w.FlushError() // whole, with all that goes before it on record: the asker need not wait for the record of its end. A refusal waits.
 	}
 	err := x.close(status, x.w.Bytes(), uitkomst, nil)
 	if err != nil {

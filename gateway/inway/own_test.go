@@ -2,7 +2,11 @@ package inway
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"sync"
 	"testing"
 	"time"
@@ -10,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/grensloos/grensloos/gateway"
+	"github.com/grensloos/grensloos/gateway/audit"
 	"github.com/grensloos/grensloos/gateway/edge"
 	"github.com/grensloos/grensloos/gateway/verklaring"
 )
@@ -165,5 +170,30 @@ func TestAdmissionsCountOnce(t *testing.T) {
 	done()
 	if a.Admitted(next, "g") {
 		t.Error("admitted after it was served")
+	}
+}
+
+// A refusal by the service leaves after the record of its end, as one of the inway itself does; an answer need not wait for that.
+func TestRefusalOfTheServiceWaitsForItsEnd(t *testing.T) {
+	for status, want := range map[int]bool{http.StatusOK: true, http.StatusForbidden: false, http.StatusServiceUnavailable: false} {
+		r := newRig(t)
+		r.own(func(w http.ResponseWriter, _ *http.Request) { // net/http says how long it is
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, `{}`)
+		})
+		req, _ := r.request(call{})
+		req.RequestURI, req.TLS = req.URL.RequestURI(), &tls.ConnectionState{PeerCertificates: []*x509.Certificate{r.uwi.signer.Cert}}
+		w := httptest.NewRecorder()
+		left, ended := false, false
+		r.log.Fail = func(rec audit.Record) error {
+			if rec.Soort == audit.Afloop {
+				left, ended = w.Flushed, true
+			}
+			return nil
+		}
+		r.inway.ServeHTTP(w, req)
+		if w.Code != status || !ended || left != want {
+			t.Errorf("got %d, ended %v, left before that %v; want %d and %v", w.Code, ended, left, status, want)
+		}
 	}
 }

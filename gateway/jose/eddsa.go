@@ -17,8 +17,13 @@ const EdDSA = "EdDSA"
 
 // EdDSAHead is the protected header of what such a key signs, as it stands before the first dot, the same each time. x5t is the
 // thumbprint of the certificate whose key certified it.
-func EdDSAHead(typ, x5t string) (string, error) {
-	raw, err := json.Marshal(protected{Alg: EdDSA, Typ: typ, X5T: x5t})
+func EdDSAHead(typ, x5t string) (string, error) { return certifiedHead(EdDSA, typ, x5t) }
+
+// EdDSATreeHead is EdDSAHead for what is signed together.
+func EdDSATreeHead(typ, x5t string) (string, error) { return certifiedHead(EdDSATree, typ, x5t) }
+
+func certifiedHead(alg, typ, x5t string) (string, error) {
+	raw, err := json.Marshal(protected{Alg: alg, Typ: typ, X5T: x5t})
 	if err != nil {
 		return "", gateway.Wrap(gateway.Internal, err, "jws header")
 	}
@@ -34,13 +39,13 @@ func AppendEdDSA(out []byte, key ed25519.PrivateKey, head string, payload []byte
 	return b64.AppendEncode(append(out, '.'), sig)
 }
 
-// ParseEdDSA is ParseCompact for what a certified key signed. x5t#S256 names the certificate of which the key certified it; VerifyKey
-// takes the key itself.
+// ParseEdDSA is ParseCompact for what a certified key signed, by itself or together with others. x5t#S256 names the certificate of which
+// the key certified it; VerifyKey takes the key itself.
 func ParseEdDSA(s string, maxBytes int) (*Parsed, error) {
-	p, err := parseCompact(s, maxBytes, []string{EdDSA})
+	p, err := parseCompact(s, maxBytes, []string{EdDSA, EdDSATree})
 	switch {
 	case errors.Is(err, ErrAlgorithm):
-		return nil, gateway.Errorf(gateway.Invalid, "jws header alg: want %s", EdDSA)
+		return nil, gateway.Errorf(gateway.Invalid, "jws header alg: want %s or %s", EdDSA, EdDSATree)
 	case err != nil:
 		return nil, err
 	case p.X5C != nil:
@@ -59,6 +64,20 @@ type Head struct {
 func (p *Parsed) Head() *Head {
 	raw, _, _ := strings.Cut(p.signed, ".")
 	return &Head{strings.Clone(raw), Parsed{Alg: p.Alg, X5T: p.X5T, Typ: p.Typ, Kid: p.Kid, X5C: p.X5C}}
+}
+
+// Twin is the header under which the same key signs with others, if p is signed alone, and the other way round: as EdDSAHead and
+// EdDSATreeHead write them.
+func (p *Parsed) Twin() *Head {
+	alg := EdDSATree
+	if p.Alg == EdDSATree {
+		alg = EdDSA
+	}
+	raw, err := certifiedHead(alg, p.Typ, p.X5T)
+	if err != nil {
+		return nil
+	}
+	return &Head{raw, Parsed{Alg: alg, X5T: p.X5T, Typ: p.Typ}}
 }
 
 // Parse reads a compact JWS that stands under this header byte for byte, and so means the same by it; ok is false for any other, and for
@@ -82,6 +101,23 @@ func (h *Head) Parse(s string, maxBytes int) (p *Parsed, ok bool) {
 		return nil, false
 	}
 	return &parsed, true
+}
+
+// VerifyEdDSA is VerifyKey for a certified key; trees remembers trees, and may be nil.
+func (p *Parsed) VerifyEdDSA(key ed25519.PublicKey, trees *Trees) error {
+	good := false
+	switch {
+	case len(key) != ed25519.PublicKeySize:
+	case p.Alg == EdDSA:
+		good = ed25519.Verify(key, []byte(p.signed), p.sig)
+	case p.Alg == EdDSATree:
+		head, ok := treeOf(p.signed, p.sig)
+		good = ok && trees.verify(head, key)
+	}
+	if !good {
+		return notSigned()
+	}
+	return nil
 }
 
 // OKP is an Ed25519 public key as JWK (RFC 8037).

@@ -248,7 +248,7 @@ func (p *Parsed) Verify(cert *x509.Certificate) error {
 	if cert == nil || p.X5T == "" || Thumbprint(cert) != p.X5T {
 		return gateway.Errorf(gateway.Denied, "signature: x5t#S256 names another certificate")
 	}
-	if p.Alg == EdDSA { // the certificate is that of the key that certified, also when it is an Ed25519 key itself
+	if p.Alg == EdDSA || p.Alg == EdDSATree { // the certificate is that of the key that certified, also when it is an Ed25519 key itself
 		return gateway.Wrap(gateway.Denied, ErrAlgorithm, "signature")
 	}
 	return p.VerifyKey(cert.PublicKey)
@@ -256,18 +256,12 @@ func (p *Parsed) Verify(cert *x509.Certificate) error {
 
 // VerifyKey checks the signature by a public key that the caller trusts. The error is of kind Denied.
 func (p *Parsed) VerifyKey(pub crypto.PublicKey) error {
-	wrong := func() error {
-		return gateway.Errorf(gateway.Denied, "signature: not made by that key over this content")
-	}
-	if p.Alg == EdDSA {
+	if p.Alg == EdDSA || p.Alg == EdDSATree {
 		key, ok := pub.(ed25519.PublicKey)
-		if !ok || len(key) != ed25519.PublicKeySize {
+		if !ok {
 			return gateway.Wrap(gateway.Denied, ErrAlgorithm, "signature")
 		}
-		if !ed25519.Verify(key, []byte(p.signed), p.sig) {
-			return wrong()
-		}
-		return nil
+		return p.VerifyEdDSA(key, nil)
 	}
 	if err := fits(p.Alg, pub); err != nil {
 		return gateway.Wrap(gateway.Denied, err, "signature")
@@ -277,9 +271,13 @@ func (p *Parsed) VerifyKey(pub crypto.PublicKey) error {
 		return gateway.Wrap(gateway.Denied, err, "signature")
 	}
 	if err := verifier.Verify([]byte(p.signed), p.sig, pub); err != nil {
-		return wrong()
+		return notSigned()
 	}
 	return nil
+}
+
+func notSigned() error {
+	return gateway.Errorf(gateway.Denied, "signature: not made by that key over this content")
 }
 
 // algorithmOf is the algorithm in which a key signs.

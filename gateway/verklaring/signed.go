@@ -15,7 +15,8 @@ import (
 // under the anchor of that day, then Verify.
 type Signed struct {
 	parsed *jose.Parsed
-	key    *certified // nil: signed by the key of the certificate
+	key    *certified  // nil: signed by the key of the certificate
+	trees  *jose.Trees // remembers trees of statements; may be nil
 
 	issuer gateway.PeerID // what the payload says
 	iat    time.Time
@@ -25,7 +26,7 @@ type Signed struct {
 type certified struct {
 	*sleutelbewijs
 	compact string              // the sleutelbewijs as received
-	head    *jose.Head          // of what the key signed; set once it is remembered
+	heads   [2]*jose.Head       // of what the key signs, alone and with others; set once it is remembered
 	chain   []*x509.Certificate // what it embeds, once parsed
 	proven  bool                // its signature is known to be that of chain[0]
 }
@@ -36,11 +37,16 @@ func open(compact, typ string, g Gebruik, keys *Keys, now time.Time) (_ *Signed,
 		return nil, gateway.Errorf(gateway.Denied, "%d bytes, at most %d are accepted", len(compact), MaxBytes)
 	}
 	s := &Signed{}
+	if keys != nil {
+		s.trees = &keys.trees
+	}
 	statement, bewijs, byKey := strings.Cut(compact, "~")
 	if byKey {
 		known := false
 		if s.key = keys.find(bewijs, now); s.key != nil {
-			s.parsed, known = s.key.head.Parse(statement, MaxBytes)
+			for i := 0; i < len(s.key.heads) && !known; i++ {
+				s.parsed, known = s.key.heads[i].Parse(statement, MaxBytes)
+			}
 		}
 		if !known {
 			s.parsed, err = jose.ParseEdDSA(statement, MaxBytes)
@@ -118,7 +124,7 @@ func (s *Signed) Verify(cert *x509.Certificate) error {
 	case !s.iat.Before(k.expires):
 		return gateway.Errorf(gateway.Denied, "sleutelbewijs: exp: had passed when this was signed")
 	}
-	return s.parsed.VerifyKey(k.key)
+	return s.parsed.VerifyEdDSA(k.key, s.trees)
 }
 
 const (
@@ -128,13 +134,14 @@ const (
 	staleAfter = 2 * MaxTTL
 )
 
-// Keys remembers certified keys, so that a sleutelbewijs is read and its signature verified once, not with each statement. What is
-// remembered follows from its bytes alone: which key is certified, by the key of which certificate. Everything that depends on the
+// Keys remembers certified keys, so that a sleutelbewijs is read and its signature verified once, not with each statement; and the trees
+// of statements that one signature covers. What is remembered follows from its bytes alone: which key is certified, by the key of which certificate. Everything that depends on the
 // moment or on who calls (validity, revocation, contract, purpose) is checked each time. The zero value is ready; it is safe for
 // concurrent use.
 type Keys struct {
 	mu    sync.RWMutex
 	known map[string]*certified // by sleutelbewijs; guarded by mu
+	trees jose.Trees
 }
 
 func (k *Keys) find(bewijs string, now time.Time) *certified {
@@ -164,7 +171,8 @@ func (k *Keys) keep(s *Signed, now time.Time) {
 	if err != nil {
 		return
 	}
-	c := &certified{sleutelbewijs: s.key.sleutelbewijs, compact: strings.Clone(s.key.compact), head: s.parsed.Head(), chain: chain, proven: true}
+	c := &certified{sleutelbewijs: s.key.sleutelbewijs, compact: strings.Clone(s.key.compact), chain: chain, proven: true}
+	c.heads = [2]*jose.Head{s.parsed.Head(), s.parsed.Twin()}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.known == nil {

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"log/slog"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,14 +35,18 @@ type Signer struct {
 	current atomic.Pointer[sleutel]
 	failed  atomic.Pointer[failure]
 	making  sync.Mutex // one at a time
+
+	mu   sync.Mutex // guards open
+	open *batch     // the statements that wait to be signed together; nil: none waits
 }
 
 // sleutel is a key with what goes before and after all that it signs.
 type sleutel struct {
-	key    ed25519.PrivateKey
-	head   string            // of every statement
-	bewijs string            // after every statement
-	cert   *x509.Certificate // whose key certified it
+	key      ed25519.PrivateKey
+	head     string            // of a statement that is signed alone
+	treeHead string            // of one that is signed with others
+	bewijs   string            // after every statement
+	cert     *x509.Certificate // whose key certified it
 
 	notBefore, renewal, expires time.Time
 }
@@ -110,9 +115,71 @@ func (s *Signer) sign(typ string, g Gebruik, payload []byte, iat time.Time) (str
 			return "", gateway.Errorf(gateway.Internal, "%s: iat: is not now", typ)
 		}
 	}
-	out := make([]byte, 0, len(k.head)+len(payload)*4/3+len(k.bewijs)+128)
-	out = append(jose.AppendEdDSA(out, k.key, k.head, payload), '~')
-	return string(append(out, k.bewijs...)), nil
+	return s.together(k, payload)
+}
+
+// batch is what one signature covers: statements that were made while it was open. Whoever opened it closes it and signs.
+type batch struct {
+	key      *sleutel
+	payloads [][]byte
+	signed   []string // by payload, once done is closed; none if signing broke
+	done     chan struct{}
+}
+
+// together signs a payload with those of others that are at it at the same moment.
+func (s *Signer) together(k *sleutel, payload []byte) (string, error) {
+	s.mu.Lock()
+	r := s.open
+	if r == nil || r.key != k || len(r.payloads) == jose.MaxTree {
+		r = &batch{key: k, done: make(chan struct{})}
+		s.open = r
+	}
+	at := len(r.payloads)
+	r.payloads = append(r.payloads, payload)
+	s.mu.Unlock()
+	if at == 0 {
+		s.finish(r)
+	}
+	<-r.done
+	if r.signed == nil {
+		return "", gateway.Errorf(gateway.Internal, "signer: signing broke")
+	}
+	return r.signed[at], nil
+}
+
+// finish lets others join until nobody does, and signs. It waits for no time to pass: on a machine with nothing else to do nobody joins, and on
+// a busy one those who were about to sign are ahead of us in the queue for a processor.
+func (s *Signer) finish(r *batch) {
+	defer close(r.done)
+	for n := 0; ; {
+		runtime.Gosched()
+		s.mu.Lock()
+		if n == len(r.payloads) || s.open != r {
+			break
+		}
+		n = len(r.payloads)
+		s.mu.Unlock()
+	}
+	if s.open == r {
+		s.open = nil
+	}
+	s.mu.Unlock()
+	r.signed = r.key.sign(r.payloads)
+}
+
+// sign makes the JWS of each payload, with the sleutelbewijs behind it. One alone is a JWS as anybody's library reads it.
+func (k *sleutel) sign(payloads [][]byte) []string {
+	all := make([][]byte, 1)
+	if len(payloads) > 1 {
+		all = jose.SignEdDSATree(k.key, k.treeHead, payloads, len(k.bewijs)+1)
+	} else {
+		all[0] = jose.AppendEdDSA(make([]byte, 0, len(k.head)+len(payloads[0])*4/3+len(k.bewijs)+128), k.key, k.head, payloads[0])
+	}
+	signed := make([]string, len(all))
+	for i, one := range all {
+		signed[i] = string(append(append(one, '~'), k.bewijs...))
+	}
+	return signed
 }
 
 // renew makes a new key, unless another did so meanwhile (good), or failed a moment ago.
@@ -159,5 +226,6 @@ func (s *Signer) make(group *jose.Signer, now time.Time) (*sleutel, error) {
 	if k.head, err = jose.EdDSAHead(typ, jose.Thumbprint(group.Cert)); err != nil {
 		return nil, err
 	}
-	return k, nil
+	k.treeHead, err = jose.EdDSATreeHead(typ, jose.Thumbprint(group.Cert))
+	return k, err
 }

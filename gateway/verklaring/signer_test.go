@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto"
+	"encoding/base64"
 	"errors"
 	"io"
 	"log/slog"
@@ -178,6 +179,58 @@ func TestManySignAtOnce(t *testing.T) {
 			t.Errorf("%d keys certified, want 1", n)
 		}
 	})
+}
+
+// What is signed at the same moment has one signature, and each statement stands by itself: for its own question, offline too, and for no
+// other question of the same moment.
+func TestSignedTogether(t *testing.T) {
+	s := signer(t, uwi, nil)
+	b := verklaring.NewSigner(func() *jose.Signer { return s }, verklaring.VoorVerklaring, func() time.Time { return now })
+	const many = 40
+	for together := 0; together == 0; {
+		var asked [many]verklaring.Verklaring
+		var signed [many]string
+		var start, all sync.WaitGroup
+		start.Add(1)
+		for i := range many {
+			asked[i] = statement()
+			asked[i].Transactie = gateway.NewTransactionID(now)
+			all.Go(func() {
+				start.Wait()
+				var err error
+				if signed[i], err = verklaring.Sign(b, asked[i]); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		start.Done()
+		all.Wait()
+		var keys verklaring.Keys
+		for i, compact := range signed {
+			head, _, _ := strings.Cut(compact, ".")
+			if raw, err := base64.RawURLEncoding.DecodeString(head); err == nil && strings.Contains(string(raw), jose.EdDSATree) {
+				together++
+			}
+			e := expect(s, asked[i])
+			for _, e.Keys = range []*verklaring.Keys{nil, &keys, &keys} {
+				if v, err := e.Verify(compact); err != nil || v.Transactie != asked[i].Transactie {
+					t.Fatalf("got %+v, %v", v, err)
+				}
+				if _, err := e.Verify(signed[(i+1)%many]); err == nil {
+					t.Fatal("the statement of another question is accepted")
+				}
+				swapped := cut(t, compact)
+				swapped.sig = cut(t, signed[(i+1)%many]).sig
+				if _, err := e.Verify(swapped.String()); gateway.KindOf(err) != gateway.Denied {
+					t.Fatalf("under the signature of another question: %v", err)
+				}
+			}
+			_, offline, err := verklaring.Parse(compact)
+			if err != nil || offline.Verify(s.Cert) != nil {
+				t.Fatalf("offline: %v", err)
+			}
+		}
+	}
 }
 
 // With a new group certificate a new key signs at once, since the connection shows the new one too; and so after the clock was set

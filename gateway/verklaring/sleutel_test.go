@@ -34,6 +34,7 @@ type forger struct {
 	bewijs  jose.Header
 	claims  map[string]any
 	change  func(compact string) string // of the sleutelbewijs
+	others  int                         // how many statements are signed together with it
 }
 
 func newForger(t testing.TB, s *jose.Signer, iss gateway.PeerID, gebruik, typ string, payload []byte) *forger {
@@ -81,7 +82,17 @@ func (f *forger) compact() string {
 	if f.change != nil {
 		bewijs = f.change(bewijs)
 	}
-	return string(jose.AppendEdDSA(nil, f.key, head, f.payload)) + "~" + bewijs
+	if f.others == 0 {
+		return string(jose.AppendEdDSA(nil, f.key, head, f.payload)) + "~" + bewijs
+	}
+	if head, err = jose.EdDSATreeHead(f.typ, jose.Thumbprint(f.names.Cert)); err != nil {
+		f.t.Fatal(err)
+	}
+	payloads := [][]byte{f.payload}
+	for range f.others {
+		payloads = append(payloads, []byte(`{}`))
+	}
+	return string(jose.SignEdDSATree(f.key, head, payloads, 0)[0]) + "~" + bewijs
 }
 
 func payloadOf(t testing.TB, compact string) []byte {
@@ -211,8 +222,9 @@ func TestCertifiedKeyRefused(t *testing.T) {
 					f = newForger(t, provider, borne, "kwitantie", verklaring.KwitantieTyp, f.payload)
 				}
 				tc.spoil(f)
-				forged := f.compact()
-				for range 2 {
+				alone := f.compact()
+				f.others = 2
+				for _, forged := range []string{alone, alone, f.compact(), f.compact()} {
 					err := check(forged)
 					if tc.want == "" {
 						if err != nil {

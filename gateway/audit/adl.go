@@ -2,7 +2,6 @@ package audit
 
 import (
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/grensloos/grensloos/gateway"
@@ -89,12 +88,9 @@ func NewADL(now time.Time, e Evaluation) Record {
 	}
 	o := &object{b: make([]byte, 0, usualADL)}
 	o.open()
-	o.text("trace_id", e.Trace.TraceID)
-	o.text("span_id", e.Trace.SpanID)
-	o.optional("parent_span_id", e.Trace.Parent)
+	o.trace(e.Trace)
 	o.text("event_name", string(event))
-	o.key("timestamp") // Unix milliseconds
-	o.b = strconv.AppendInt(o.b, now.UnixMilli(), 10)
+	o.number("timestamp", now.UnixMilli())
 	o.text("status", status)
 	o.key("resource")
 	o.open()
@@ -199,7 +195,7 @@ func (e Entity) write(o *object, name string) {
 
 func (a answer) write(o *object) {
 	o.open()
-	o.value("decision", a.decision)
+	o.flag("decision", a.decision)
 	o.key("context")
 	o.open()
 	if len(a.Redenen) > 0 {
@@ -214,7 +210,7 @@ func (a answer) write(o *object) {
 		o.b = appendMap(o.b, a.Onthouden, func(b []byte, velden gateway.Velden) []byte { return appendValue(b, velden) })
 	}
 	if a.Geheim {
-		o.value("geheim", true)
+		o.flag("geheim", true)
 	}
 	o.optional("regel", a.Regel)
 	o.shut()

@@ -35,35 +35,32 @@ type Outcome struct {
 	BytesOut   int64 // body of the answer
 }
 
-type afloopBody struct {
-	Transactie   gateway.TransactionID `json:"transactie,omitempty"`
-	Geclaimd     bool                  `json:"geclaimd,omitempty"`
-	Richting     Direction             `json:"richting"`
-	TraceID      string                `json:"traceId,omitempty"`
-	SpanID       string                `json:"spanId,omitempty"`
-	ParentSpanID string                `json:"parentSpanId,omitempty"`
-	Grant        gateway.GrantHash     `json:"grant,omitempty"`
-	Afnemer      gateway.PeerID        `json:"afnemer,omitempty"`
-	Bron         gateway.PeerID        `json:"bron,omitempty"`
-	Dienst       gateway.ServiceName   `json:"dienst,omitempty"`
-	Status       int                   `json:"status"`
-	Uitkomst     string                `json:"uitkomst"`
-	Reden        gateway.Reason        `json:"reden,omitempty"`
-	Fout         string                `json:"fout,omitempty"`
-	DuurMs       int64                 `json:"duurMs"`
-	BytesIn      int64                 `json:"bytesIn"`
-	BytesUit     int64                 `json:"bytesUit"`
-}
-
 // NewAfloop makes the record of how an exchange ended.
-func NewAfloop(now time.Time, o Outcome) Record {
-	r := record(now, Afloop, o.Transactie, afloopBody{
-		Transactie: o.Transactie, Geclaimd: o.Geclaimd && o.Transactie != "", Richting: o.Richting,
-		TraceID: o.Trace.TraceID, SpanID: o.Trace.SpanID, ParentSpanID: o.Trace.Parent,
-		Grant: o.Grant, Afnemer: o.Afnemer, Bron: o.Bron, Dienst: o.Dienst,
-		Status: o.Status, Uitkomst: o.Uitkomst, Reden: o.Reden, Fout: o.Fout,
-		DuurMs: o.Duur.Milliseconds(), BytesIn: o.BytesIn, BytesUit: o.BytesOut,
-	})
-	r.Telling = Telling{Richting: o.Richting, Uitkomst: o.Uitkomst, Fout: o.Fout}
+func NewAfloop(now time.Time, x Outcome) Record {
+	o := &object{b: make([]byte, 0, usualAfloop)}
+	o.open()
+	o.optional("transactie", string(x.Transactie))
+	if x.Geclaimd && x.Transactie != "" {
+		o.flag("geclaimd", true)
+	}
+	o.text("richting", string(x.Richting))
+	o.ownTrace(x.Trace)
+	o.optional("grant", string(x.Grant))
+	o.optional("afnemer", string(x.Afnemer))
+	o.optional("bron", string(x.Bron))
+	o.optional("dienst", string(x.Dienst))
+	o.number("status", int64(x.Status))
+	o.text("uitkomst", x.Uitkomst)
+	o.optional("reden", string(x.Reden))
+	o.optional("fout", x.Fout)
+	o.number("duurMs", x.Duur.Milliseconds())
+	o.number("bytesIn", x.BytesIn)
+	o.number("bytesUit", x.BytesOut)
+	o.shut()
+	r := encoded(now, Afloop, x.Transactie, o.b)
+	r.Telling = Telling{Richting: x.Richting, Uitkomst: x.Uitkomst, Fout: x.Fout}
 	return r
 }
+
+// usualAfloop is more bytes than most of these records have.
+const usualAfloop = 640

@@ -2,8 +2,10 @@ package audit
 
 import (
 	"encoding/json"
+	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/grensloos/grensloos/gateway"
 )
@@ -56,5 +58,143 @@ func TestNoBSNInARecord(t *testing.T) {
 			}()
 			t.Errorf("%s: encoded as %s", name, appendValue(nil, v))
 		}()
+	}
+}
+
+// The bodies of records as encoding/json would write them.
+type (
+	transactieBody struct {
+		TransactionID  gateway.TransactionID `json:"transaction_id"`
+		Direction      Direction             `json:"direction"`
+		GrantHash      gateway.GrantHash     `json:"grant_hash"`
+		Source         sourceBody            `json:"source"`
+		Destination    destinationBody       `json:"destination"`
+		ServiceName    gateway.ServiceName   `json:"service_name"`
+		AdditionalData *spanBody             `json:"additional_data,omitempty"`
+		CreatedAt      int64                 `json:"created_at"`
+	}
+	sourceBody struct {
+		Type      string         `json:"type"`
+		Outway    gateway.PeerID `json:"outway_peer_id"`
+		Delegator gateway.PeerID `json:"delegator_peer_id,omitempty"`
+	}
+	destinationBody struct {
+		Type      string         `json:"type"`
+		Service   gateway.PeerID `json:"service_peer_id"`
+		Delegator gateway.PeerID `json:"delegator_peer_id,omitempty"`
+	}
+	spanBody struct {
+		TraceID  string `json:"trace_id"`
+		SpanID   string `json:"span_id"`
+		ParentID string `json:"parent_span_id,omitempty"`
+	}
+	afloopBody struct {
+		Transactie   gateway.TransactionID `json:"transactie,omitempty"`
+		Geclaimd     bool                  `json:"geclaimd,omitempty"`
+		Richting     Direction             `json:"richting"`
+		TraceID      string                `json:"traceId,omitempty"`
+		SpanID       string                `json:"spanId,omitempty"`
+		ParentSpanID string                `json:"parentSpanId,omitempty"`
+		Grant        gateway.GrantHash     `json:"grant,omitempty"`
+		Afnemer      gateway.PeerID        `json:"afnemer,omitempty"`
+		Bron         gateway.PeerID        `json:"bron,omitempty"`
+		Dienst       gateway.ServiceName   `json:"dienst,omitempty"`
+		Status       int                   `json:"status"`
+		Uitkomst     string                `json:"uitkomst"`
+		Reden        gateway.Reason        `json:"reden,omitempty"`
+		Fout         string                `json:"fout,omitempty"`
+		DuurMs       int64                 `json:"duurMs"`
+		BytesIn      int64                 `json:"bytesIn"`
+		BytesUit     int64                 `json:"bytesUit"`
+	}
+	kwitantieBody struct {
+		Transactie   gateway.TransactionID     `json:"transactie"`
+		TraceID      string                    `json:"traceId,omitempty"`
+		SpanID       string                    `json:"spanId,omitempty"`
+		ParentSpanID string                    `json:"parentSpanId,omitempty"`
+		Grant        gateway.GrantHash         `json:"grant"`
+		Afnemer      gateway.PeerID            `json:"afnemer"`
+		Bron         gateway.PeerID            `json:"bron"`
+		Dienst       gateway.ServiceName       `json:"dienst"`
+		Doel         gateway.Doel              `json:"doel"`
+		Besluit      bool                      `json:"besluit"`
+		Uitkomst     map[gateway.Dienst]string `json:"uitkomst,omitempty"`
+		VeldenDigest string                    `json:"veldenDigest,omitempty"`
+		Aantal       *int                      `json:"aantal,omitempty"`
+		Afgegeven    int64                     `json:"afgegeven"`
+		JWS          string                    `json:"jws"`
+	}
+)
+
+// TestRecordsAsEncodingJSON holds the records of an exchange to what encoding/json makes of them, over many values: each member empty,
+// plain, or with something in it that is escaped.
+func TestRecordsAsEncodingJSON(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	texts := []string{"", "", "plain", "00000099000000147000", "$1$3$abc", "a\"b", `\`, "<&>", "é", "\u2028", "\x00\x7f", "\xff", "😀"}
+	text := func() string { return texts[r.IntN(len(texts))] }
+	number := func() int64 { return []int64{0, 1, -1, 200, 1 << 53, -1 << 63}[r.IntN(6)] }
+	for range 20000 {
+		now := time.Unix(number()%(1<<33), number())
+		trace := gateway.Trace{TraceID: text(), SpanID: text(), Parent: text()}
+		g := gateway.Grant{
+			Hash: gateway.GrantHash(text()), Outway: gateway.PeerID(text()), Delegator: gateway.PeerID(text()), ServicePeer: gateway.PeerID(text()),
+			ServiceDelegator: gateway.PeerID(text()), Service: gateway.ServiceName(text()),
+		}
+		id, dir := gateway.TransactionID(text()), Direction(text())
+
+		tb := transactieBody{
+			TransactionID: id, Direction: dir, GrantHash: g.Hash, Source: sourceBody{"SOURCE_TYPE_SOURCE", g.Outway, g.Delegator},
+			Destination: destinationBody{"DESTINATION_TYPE_DESTINATION", g.ServicePeer, g.ServiceDelegator}, ServiceName: g.Service, CreatedAt: now.Unix(),
+		}
+		if g.Delegator != "" {
+			tb.Source.Type = "SOURCE_TYPE_DELEGATED_SOURCE"
+		}
+		if g.ServiceDelegator != "" {
+			tb.Destination.Type = "DESTINATION_TYPE_DELEGATED_DESTINATION"
+		}
+		if trace.TraceID != "" {
+			tb.AdditionalData = &spanBody{trace.TraceID, trace.SpanID, trace.Parent}
+		}
+		sameBody(t, NewTransactie(now, Exchange{Transactie: id, Richting: dir, Grant: g, Trace: trace}), tb)
+
+		out := Outcome{
+			Transactie: id, Geclaimd: r.IntN(2) == 0, Richting: dir, Trace: trace, Grant: g.Hash, Afnemer: g.Outway, Bron: g.ServicePeer, Dienst: g.Service,
+			Status: int(number()), Uitkomst: text(), Reden: gateway.Reason(text()), Fout: text(), Duur: time.Duration(number()), BytesIn: number(), BytesOut: number(),
+		}
+		sameBody(t, NewAfloop(now, out), afloopBody{
+			Transactie: id, Geclaimd: out.Geclaimd && id != "", Richting: dir, TraceID: trace.TraceID, SpanID: trace.SpanID, ParentSpanID: trace.Parent,
+			Grant: g.Hash, Afnemer: g.Outway, Bron: g.ServicePeer, Dienst: g.Service, Status: out.Status, Uitkomst: out.Uitkomst, Reden: out.Reden,
+			Fout: out.Fout, DuurMs: out.Duur.Milliseconds(), BytesIn: out.BytesIn, BytesUit: out.BytesOut,
+		})
+
+		rec := Receipt{
+			Transactie: id, Trace: trace, Grant: g.Hash, Afnemer: g.Outway, Bron: g.ServicePeer, Dienst: g.Service, Doel: gateway.Doel(text()), Besluit: r.IntN(2) == 0,
+			VeldenDigest: text(), Aantal: int(number()), Afgegeven: now, JWS: text(),
+		}
+		for range r.IntN(4) {
+			if rec.Uitkomst == nil {
+				rec.Uitkomst = map[gateway.Dienst]string{}
+			}
+			rec.Uitkomst[gateway.Dienst("d"+text())] = text()
+		}
+		kb := kwitantieBody{
+			Transactie: id, TraceID: trace.TraceID, SpanID: trace.SpanID, ParentSpanID: trace.Parent, Grant: g.Hash, Afnemer: g.Outway, Bron: g.ServicePeer,
+			Dienst: g.Service, Doel: rec.Doel, Besluit: rec.Besluit, Uitkomst: rec.Uitkomst, VeldenDigest: rec.VeldenDigest, Afgegeven: now.Unix(), JWS: rec.JWS,
+		}
+		if rec.VeldenDigest != "" {
+			kb.Aantal = &rec.Aantal
+		}
+		sameBody(t, NewKwitantie(now, rec), kb)
+	}
+}
+
+func sameBody(t *testing.T, got Record, body any) {
+	t.Helper()
+	want, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got.Body) != string(want) {
+		t.Fatalf("%s: got\n%s\nwant\n%s", got.Soort, got.Body, want)
 	}
 }

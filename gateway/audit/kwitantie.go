@@ -23,33 +23,31 @@ type Receipt struct {
 	JWS          string                    // the kwitantie as it came, with the certificate that signed
 }
 
-type kwitantieBody struct {
-	Transactie   gateway.TransactionID     `json:"transactie"`
-	TraceID      string                    `json:"traceId,omitempty"`
-	SpanID       string                    `json:"spanId,omitempty"`
-	ParentSpanID string                    `json:"parentSpanId,omitempty"`
-	Grant        gateway.GrantHash         `json:"grant"`
-	Afnemer      gateway.PeerID            `json:"afnemer"`
-	Bron         gateway.PeerID            `json:"bron"`
-	Dienst       gateway.ServiceName       `json:"dienst"`
-	Doel         gateway.Doel              `json:"doel"`
-	Besluit      bool                      `json:"besluit"`
-	Uitkomst     map[gateway.Dienst]string `json:"uitkomst,omitempty"`
-	VeldenDigest string                    `json:"veldenDigest,omitempty"`
-	Aantal       *int                      `json:"aantal,omitempty"`
-	Afgegeven    int64                     `json:"afgegeven"` // Unix seconds
-	JWS          string                    `json:"jws"`
-}
-
 // NewKwitantie makes the record of an answer's kwitantie, at the asker.
 func NewKwitantie(now time.Time, r Receipt) Record {
-	body := kwitantieBody{
-		Transactie: r.Transactie, TraceID: r.Trace.TraceID, SpanID: r.Trace.SpanID, ParentSpanID: r.Trace.Parent,
-		Grant: r.Grant, Afnemer: r.Afnemer, Bron: r.Bron, Dienst: r.Dienst, Doel: r.Doel, Besluit: r.Besluit, Uitkomst: r.Uitkomst,
-		VeldenDigest: r.VeldenDigest, Afgegeven: r.Afgegeven.Unix(), JWS: r.JWS,
+	o := &object{b: make([]byte, 0, usualKwitantie+len(r.JWS))}
+	o.open()
+	o.text("transactie", string(r.Transactie))
+	o.ownTrace(r.Trace)
+	o.text("grant", string(r.Grant))
+	o.text("afnemer", string(r.Afnemer))
+	o.text("bron", string(r.Bron))
+	o.text("dienst", string(r.Dienst))
+	o.text("doel", string(r.Doel))
+	o.flag("besluit", r.Besluit)
+	if len(r.Uitkomst) > 0 {
+		o.key("uitkomst")
+		o.b = appendMap(o.b, r.Uitkomst, appendString)
 	}
+	o.optional("veldenDigest", r.VeldenDigest)
 	if r.VeldenDigest != "" {
-		body.Aantal = &r.Aantal
+		o.number("aantal", int64(r.Aantal))
 	}
-	return record(now, Kwitantie, r.Transactie, body)
+	o.number("afgegeven", r.Afgegeven.Unix())
+	o.text("jws", r.JWS)
+	o.shut()
+	return encoded(now, Kwitantie, r.Transactie, o.b)
 }
+
+// usualKwitantie is more bytes than most of these records have beside the kwitantie itself.
+const usualKwitantie = 768

@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"strconv"
 	"time"
 
 	"github.com/grensloos/grensloos/gateway"
@@ -35,15 +34,11 @@ func NewLDV(now time.Time, p Processing) Record {
 	}
 	o := &object{b: make([]byte, 0, usualLDV)}
 	o.open()
-	o.text("trace_id", p.Trace.TraceID)
-	o.text("span_id", p.Trace.SpanID)
-	o.optional("parent_span_id", p.Trace.Parent)
+	o.trace(p.Trace)
 	o.text("status", status)
 	o.text("name", p.Naam)
-	o.key("start_time") // Unix milliseconds, both
-	o.b = strconv.AppendInt(o.b, p.Start.UnixMilli(), 10)
-	o.key("end_time")
-	o.b = strconv.AppendInt(o.b, p.Eind.UnixMilli(), 10)
+	o.number("start_time", p.Start.UnixMilli())
+	o.number("end_time", p.Eind.UnixMilli())
 	o.key("resource")
 	o.open()
 	o.key("attributes")

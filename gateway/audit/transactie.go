@@ -23,61 +23,46 @@ type Exchange struct {
 	Trace      gateway.Trace
 }
 
-type transactieBody struct {
-	TransactionID  gateway.TransactionID `json:"transaction_id"`
-	Direction      Direction             `json:"direction"`
-	GrantHash      gateway.GrantHash     `json:"grant_hash"`
-	Source         source                `json:"source"`
-	Destination    destination           `json:"destination"`
-	ServiceName    gateway.ServiceName   `json:"service_name"`
-	AdditionalData *span                 `json:"additional_data,omitempty"`
-	CreatedAt      int64                 `json:"created_at"` // Unix seconds
-}
-
-type source struct {
-	Type      string         `json:"type"`
-	Outway    gateway.PeerID `json:"outway_peer_id"`
-	Delegator gateway.PeerID `json:"delegator_peer_id,omitempty"`
-}
-
-type destination struct {
-	Type      string         `json:"type"`
-	Service   gateway.PeerID `json:"service_peer_id"`
-	Delegator gateway.PeerID `json:"delegator_peer_id,omitempty"`
-}
-
-// span is the place of a record in its trace, as LDV, ADL and the draft of FSC Logging of August 2026 write it.
-type span struct {
-	TraceID  string `json:"trace_id"`
-	SpanID   string `json:"span_id"`
-	ParentID string `json:"parent_span_id,omitempty"`
-}
-
-func spanOf(t gateway.Trace) span {
-	return span{TraceID: t.TraceID, SpanID: t.SpanID, ParentID: t.Parent}
-}
-
 // NewTransactie makes the log record of FSC Logging 1.1.0. Trace and span go into additional_data, since 1.1.0 has no member of
 // its own for them.
 func NewTransactie(now time.Time, x Exchange) Record {
-	body := transactieBody{
-		TransactionID: x.Transactie,
-		Direction:     x.Richting,
-		GrantHash:     x.Grant.Hash,
-		Source:        source{Type: "SOURCE_TYPE_SOURCE", Outway: x.Grant.Outway},
-		Destination:   destination{Type: "DESTINATION_TYPE_DESTINATION", Service: x.Grant.ServicePeer},
-		ServiceName:   x.Grant.Service,
-		CreatedAt:     now.Unix(),
+	g := x.Grant
+	o := &object{b: make([]byte, 0, usualTransactie)}
+	o.open()
+	o.text("transaction_id", string(x.Transactie))
+	o.text("direction", string(x.Richting))
+	o.text("grant_hash", string(g.Hash))
+	o.key("source")
+	o.open()
+	if g.Delegator != "" {
+		o.text("type", "SOURCE_TYPE_DELEGATED_SOURCE")
+	} else {
+		o.text("type", "SOURCE_TYPE_SOURCE")
 	}
-	if x.Grant.Delegator != "" {
-		body.Source.Type, body.Source.Delegator = "SOURCE_TYPE_DELEGATED_SOURCE", x.Grant.Delegator
+	o.text("outway_peer_id", string(g.Outway))
+	o.optional("delegator_peer_id", string(g.Delegator))
+	o.shut()
+	o.key("destination")
+	o.open()
+	if g.ServiceDelegator != "" {
+		o.text("type", "DESTINATION_TYPE_DELEGATED_DESTINATION")
+	} else {
+		o.text("type", "DESTINATION_TYPE_DESTINATION")
 	}
-	if x.Grant.ServiceDelegator != "" {
-		body.Destination.Type, body.Destination.Delegator = "DESTINATION_TYPE_DELEGATED_DESTINATION", x.Grant.ServiceDelegator
-	}
+	o.text("service_peer_id", string(g.ServicePeer))
+	o.optional("delegator_peer_id", string(g.ServiceDelegator))
+	o.shut()
+	o.text("service_name", string(g.Service))
 	if x.Trace.TraceID != "" {
-		s := spanOf(x.Trace)
-		body.AdditionalData = &s
+		o.key("additional_data")
+		o.open()
+		o.trace(x.Trace)
+		o.shut()
 	}
-	return record(now, Transactie, x.Transactie, body)
+	o.number("created_at", now.Unix())
+	o.shut()
+	return encoded(now, Transactie, x.Transactie, o.b)
 }
+
+// usualTransactie is more bytes than most of these records have.
+const usualTransactie = 768

@@ -65,7 +65,11 @@ func Gevraagd(recs []Record) (a Asked, ok bool) {
 				a = Asked{Bron: q.Resource.Properties.Bron, Doel: q.Context.Doel, Zaak: q.Context.Zaak, Zaaktype: q.Context.Zaaktype}
 			}
 		case Afloop:
-			var body afloopBody
+			var body struct {
+				Richting Direction `json:"richting"`
+				Status   int       `json:"status"`
+				Uitkomst string    `json:"uitkomst"`
+			}
 			if json.Unmarshal(r.Body, &body) == nil && body.Richting == Outgoing && body.Uitkomst == Beantwoord && body.Status == 200 {
 				answered = true
 			}

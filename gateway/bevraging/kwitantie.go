@@ -17,7 +17,7 @@ func (h *Handler) kwitantie(q question, part *GemeenteAntwoord, header http.Head
 	if len(values) != 1 {
 		return gateway.Errorf(gateway.Denied, "%s: %d values, want 1", verklaring.KwitantieHeader, len(values))
 	}
-	k, _, err := verklaring.ParseKwitantie(values[0])
+	k, err := verklaring.ReadKwitantie(values[0])
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ const (
 	HeaderManager       = "Fsc-Manager-Address"  // between managers
 	HeaderVerklaring    = "Grensloos-Verklaring" // the signed statement of who asks what for which purpose
 	HeaderKwitantie     = "Grensloos-Kwitantie"  // the signed receipt that goes with an answer
+	HeaderSleutel       = "Grensloos-Sleutel"    // digests of the sleutelbewijzen of the receiver that the asker has
 	HeaderZaak          = "Grensloos-Zaak"       // local: reference of the zaak
 	HeaderZaaktype      = "Grensloos-Zaaktype"   // local
 	HeaderGrond         = "Grensloos-Grond"      // local: the ground on which this gemeente is asked
@@ -28,7 +29,7 @@ const ErrMethodUnsupported = "ERROR_CODE_METHOD_UNSUPPORTED"
 // single are the headers of which a second value is an attempt to let two readers see different things.
 var single = []string{
 	"Authorization", "Proxy-Authorization", "Content-Type", "Content-Length", "Connection", "Upgrade", "Traceparent",
-	HeaderAuthorization, HeaderTransaction, HeaderGrantHash, HeaderVerklaring, HeaderZaak, HeaderZaaktype, HeaderGrond, HeaderErrorCode,
+	HeaderAuthorization, HeaderTransaction, HeaderGrantHash, HeaderVerklaring, HeaderSleutel, HeaderZaak, HeaderZaaktype, HeaderGrond, HeaderErrorCode,
 	HeaderToelating, HeaderClientCert,
 }
 

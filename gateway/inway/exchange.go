@@ -40,6 +40,7 @@ type exchange struct {
 	id         gateway.TransactionID
 	accepted   bool // the id is this exchange's; before that it is what the caller claims
 	verklaring verklaring.Verklaring
+	known      string         // sleutelbewijzen of ours that the asker has
 	reason     gateway.Reason // why it was refused, for the afloop
 
 	pending  []audit.Record // made and not yet durable
@@ -95,6 +96,7 @@ func (x *exchange) receive() error {
 	if err := edge.CheckHop(x.r); err != nil {
 		return err
 	}
+	x.known = x.r.Header.Get(edge.HeaderSleutel)
 	// What else another peer's outway keeps in headers like ours is not for the service.
 	edge.StripReserved(x.r.Header, edge.HeaderAuthorization, edge.HeaderTransaction, edge.HeaderVerklaring)
 	x.target, err = edge.Target(x.r)

@@ -9,14 +9,17 @@ import (
 )
 
 // receipt sees to it that an answer under a purpose-bound grant goes out with a kwitantie, and no other answer with one. A service in
-// this process signs its own, which passes unaltered; for one of our own in another process the inway signs what that drafts; for any other the inway signs that there was an answer, and nothing of what:
+// this process signs its own; for one of our own in another process the inway signs what that drafts; for any other the inway signs that there was an answer, and nothing of what:
 // what a service behind a URL sets itself is not the peer's word.
 func (x *exchange) receipt(status int, h http.Header, trusted bool) error {
 	if !x.grant.IsDoelgebonden() || status < 200 || status > 299 {
 		h.Del(edge.HeaderKwitantie)
 		return nil
 	}
-	if trusted && len(h[edge.HeaderKwitantie]) > 0 {
+	if signed := h[edge.HeaderKwitantie]; trusted && len(signed) > 0 {
+		for i, compact := range signed {
+			signed[i] = verklaring.Shorten(compact, x.known)
+		}
 		return nil
 	}
 	k := verklaring.Kwitantie{
@@ -34,7 +37,7 @@ func (x *exchange) receipt(status int, h http.Header, trusted bool) error {
 	if err != nil {
 		return &gateway.Error{Kind: gateway.Internal, Code: CodeKwitantie, Message: "kwitantie: can't be signed now", Cause: err}
 	}
-	h.Set(edge.HeaderKwitantie, compact)
+	h.Set(edge.HeaderKwitantie, verklaring.Shorten(compact, x.known))
 	return nil
 }
 

@@ -44,6 +44,48 @@ func (r *rig) behindURL(name gateway.ServiceName, bound bool, h http.HandlerFunc
 	r.inway.Services[name] = Service{URL: base, Doelbinding: &bound}
 }
 
+// The asker who says that it has the sleutelbewijs gets its digest, from a service that signs and from one that doesn't; who says nothing, or
+// something else, gets the whole.
+func TestInwayShortensTheKwitantie(t *testing.T) {
+	r := newRig(t)
+	r.behindURL("clientgegevens", true, func(w http.ResponseWriter, req *http.Request) {
+		if req.Header.Get(edge.HeaderSleutel) != "" {
+			t.Error("the service sees what the asker said to the inway")
+		}
+		_, _ = io.WriteString(w, "ok")
+	})
+	own := func(w http.ResponseWriter, req *http.Request) {
+		compact, err := verklaring.SignKwitantie(r.inway.Sign, verklaring.Kwitantie{
+			Issuer: borne, Audience: uwi, Transactie: gateway.TransactionID(req.Header.Get(edge.HeaderTransaction)), GrantHash: r.bound.Hash,
+			Doel: r.bound.Properties.Doel, Besluit: true, IssuedAt: r.now(),
+		})
+		must(t, err)
+		w.Header().Set(edge.HeaderKwitantie, compact)
+		_, _ = io.WriteString(w, "ok")
+	}
+	for range 2 {
+		whole := r.do(call{})
+		if _, err := r.kwitantie(r.bound, whole); err != nil {
+			t.Fatal(err)
+		}
+		_, bewijs, _ := strings.Cut(whole.header.Get(edge.HeaderKwitantie), "~")
+		digest := verklaring.Digest([]byte(bewijs))
+		for said, want := range map[string]string{
+			digest: digest, "x," + digest: digest, "": bewijs, "x": bewijs, digest[:42]: bewijs, strings.Repeat("x,", 300) + digest: bewijs,
+		} {
+			got := r.do(call{change: func(req *http.Request) { req.Header.Set(edge.HeaderSleutel, said) }})
+			if _, came, _ := strings.Cut(got.header.Get(edge.HeaderKwitantie), "~"); got.status != 200 || came != want {
+				t.Errorf("to who has %.60q: %d with %.60q, want %.60q", said, got.status, came, want)
+			}
+		}
+		twice := r.do(call{change: func(req *http.Request) { req.Header[edge.HeaderSleutel] = []string{digest, digest} }})
+		if twice.status != 400 {
+			t.Errorf("said twice: %d, want 400", twice.status)
+		}
+		r.inway.Services["clientgegevens"] = Service{Handler: http.HandlerFunc(own)}
+	}
+}
+
 func TestInwaySignsForAServiceThatDoesNot(t *testing.T) {
 	status := func(code int) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }

@@ -43,6 +43,7 @@ type exchange struct {
 	address    *url.URL
 	payload    []byte // the body, if it had to be read for the verklaring
 	verklaring string
+	known      *verklaring.Known // sleutelbewijzen of the other side that need not come again
 
 	pending []audit.Record // made and not yet durable: the decision
 	sent    bool           // the other side may have seen the request
@@ -259,6 +260,9 @@ func (x *exchange) rewrite(p *httputil.ProxyRequest) {
 	edge.SetTrace(out.Header, x.trace)
 	if x.verklaring != "" {
 		out.Header.Set(edge.HeaderVerklaring, x.verklaring)
+		if x.known = x.keys.Of(x.grant.ServicePeer, x.now()); x.known != nil {
+			out.Header.Set(edge.HeaderSleutel, x.known.Header())
+		}
 		out.Body, out.ContentLength, out.TransferEncoding = http.NoBody, int64(len(x.payload)), nil
 		out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(x.payload)), nil }
 		if len(x.payload) > 0 {

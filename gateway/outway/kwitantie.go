@@ -15,7 +15,7 @@ import (
 const receiptSkew = verklaring.MaxTTL
 
 // receipt holds the kwitantie of an answer to the question, and records it. Every answer (2xx) under a purpose-bound grant must have
-// one; on anything else it is taken off, so that what leaves here was verified. After an error nothing of the answer is passed on.
+// one; on anything else it is taken off, so that what leaves here was verified. It is passed on as it came, and recorded whole. After an error nothing of the answer is passed on.
 func (x *exchange) receipt(resp *http.Response) error {
 	if !x.grant.IsDoelgebonden() || resp.StatusCode < 200 || resp.StatusCode > 299 {
 		resp.Header.Del(edge.HeaderKwitantie)
@@ -48,8 +48,9 @@ func (x *exchange) verifyReceipt(values []string) (string, *verklaring.Kwitantie
 	default:
 		return "", nil, gateway.Errorf(gateway.Denied, "kwitantie: send the header %s once", edge.HeaderKwitantie)
 	}
+	compact := x.known.Whole(values[0])
 	k, err := verklaring.ExpectKwitantie{
 		Audience: x.Self.ID, Grant: x.grant, Transactie: x.id, Now: x.now(), Skew: receiptSkew, VerifyChain: x.VerifyChain, Keys: &x.keys,
-	}.Verify(values[0])
-	return values[0], k, err
+	}.Verify(compact)
+	return compact, k, err
 }

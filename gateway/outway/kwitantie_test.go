@@ -17,6 +17,7 @@ import (
 	"github.com/grensloos/grensloos/gateway"
 	"github.com/grensloos/grensloos/gateway/audit"
 	"github.com/grensloos/grensloos/gateway/edge"
+	"github.com/grensloos/grensloos/gateway/jose"
 	"github.com/grensloos/grensloos/gateway/verklaring"
 )
 
@@ -40,6 +41,60 @@ func TestOutwayKeepsTheKwitantie(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, kept); diff != "" {
 		t.Errorf("record -want +got\n%s", diff)
+	}
+}
+
+// A sleutelbewijs that the outway has need not come again: it says which it has, puts it back in the place of its digest, and records the
+// kwitantie whole. A digest of anything else is refused.
+func TestOutwayPutsTheSleutelbewijsBack(t *testing.T) {
+	r := newRig(t)
+	s := verklaring.NewSigner(func() *jose.Signer { return r.provider }, verklaring.VoorKwitantie, time.Now)
+	var asked, answered []string
+	change := func(compact string) string { return compact }
+	r.answer = func(w http.ResponseWriter, req *http.Request) {
+		k, err := verklaring.ReadKwitantie(w.Header().Get(edge.HeaderKwitantie))
+		must(t, err)
+		compact, err := verklaring.SignKwitantie(s, *k)
+		must(t, err)
+		known := req.Header.Values(edge.HeaderSleutel)
+		asked = append(asked, strings.Join(known, " "))
+		compact = change(verklaring.Shorten(compact, strings.Join(known, "")))
+		answered = append(answered, compact)
+		w.Header().Set(edge.HeaderKwitantie, compact)
+		_, _ = io.WriteString(w, "values")
+	}
+	for i := range 3 {
+		got := r.do(r.ask("{}", nil))
+		if got.status != 200 || got.header.Get(edge.HeaderKwitantie) != answered[i] {
+			t.Fatalf("answer %d %s, with %q; want as it came", got.status, got.body, got.header.Get(edge.HeaderKwitantie))
+		}
+		jws, _ := r.last(audit.Kwitantie)["jws"].(string)
+		k, parsed, err := verklaring.ParseKwitantie(jws)
+		must(t, err)
+		if parsed.Verify(r.provider.Cert) != nil || string(k.Transactie) != got.header.Get(edge.HeaderTransaction) {
+			t.Errorf("question %d: recorded is not the whole kwitantie of it: %s", i, jws)
+		}
+		_, bewijs, _ := strings.Cut(jws, "~")
+		_, came, _ := strings.Cut(answered[i], "~")
+		switch {
+		case i == 0 && (asked[i] != "" || came != bewijs):
+			t.Errorf("at first it says that it has %q", asked[i])
+		case i > 0 && (asked[i] != verklaring.Digest([]byte(bewijs)) || came != asked[i]):
+			t.Errorf("question %d: it says that it has %q; came %d bytes", i, asked[i], len(came))
+		}
+	}
+	for name, wrong := range map[string]func(string) string{
+		"the digest of another": func(c string) string { return c[:len(c)-43] + verklaring.Digest([]byte("x")) },
+		"half a digest":         func(c string) string { return c[:len(c)-1] },
+		"no digest":             func(c string) string { return c[:len(c)-43] },
+		"neither":               func(c string) string { return c[:len(c)-44] },
+		"a statement as bewijs": func(c string) string { return c[:len(c)-43] + c[:len(c)-44] },
+	} {
+		change = wrong
+		got := r.do(r.ask("{}", nil))
+		if got.status != 502 || got.header.Get(edge.HeaderErrorCode) != CodeKwitantie || strings.Contains(got.body, "values") {
+			t.Errorf("%s: answer %d %s, want 502", name, got.status, got.body)
+		}
 	}
 }
 

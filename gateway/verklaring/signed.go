@@ -140,7 +140,8 @@ const (
 // concurrent use.
 type Keys struct {
 	mu    sync.RWMutex
-	known map[string]*certified // by sleutelbewijs; guarded by mu
+	known map[string]*certified     // by sleutelbewijs; guarded by mu
+	of    map[gateway.PeerID]*Known // what Of made of known since it changed; guarded by mu
 	trees jose.Trees
 }
 
@@ -178,7 +179,9 @@ func (k *Keys) keep(s *Signed, now time.Time) {
 	if k.known == nil {
 		k.known = make(map[string]*certified)
 	}
+	delete(k.of, c.issuer)
 	if len(k.known) >= maxKeys {
+		clear(k.of)
 		for bewijs, old := range k.known {
 			if old.stale(now) {
 				delete(k.known, bewijs)

@@ -24,10 +24,15 @@ import (
 // to the receiver of this leaf alone: by the hashes of the others he can't confirm a guess of what they are.
 const EdDSATree = "https://github.com/grensloos/grensloos#eddsa-tree"
 
-// MaxTree is the most that one signature covers.
-const MaxTree = 256
+const (
+	// MaxTree is the most that one signature covers.
+	MaxTree = 256
+	// MaxTreePart is the most bytes that the third part takes, as base64url.
+	MaxTreePart = ((treeFixed+maxPath*sha256.Size)*8 + 5) / 6
+)
 
 const (
+	maxPath    = 8 // hashes between a leaf and the root of MaxTree
 	saltBytes  = 16
 	treeFixed  = ed25519.SignatureSize + 2 + 2 + saltBytes
 	treeDomain = "fsc-doelbinding, a tree of statements\x00" // no JWS begins so: what it signs can't be taken for this, nor this for it
@@ -63,7 +68,7 @@ func SignEdDSATree(key ed25519.PrivateKey, head string, payloads [][]byte, spare
 	_, _ = rand.Read(salts)
 	out, level := make([][]byte, size), make([]digest, size)
 	for i, payload := range payloads {
-		o := make([]byte, 0, len(head)+b64.EncodedLen(len(payload))+b64.EncodedLen(treeFixed+9*sha256.Size)+2+spare)
+		o := make([]byte, 0, len(head)+b64.EncodedLen(len(payload))+MaxTreePart+2+spare)
 		o = b64.AppendEncode(append(append(o, head...), '.'), payload)
 		level[i] = leafOf(salts[i*saltBytes:][:saltBytes], o)
 		out[i] = append(o, '.')

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -123,6 +124,9 @@ func TestTree(t *testing.T) {
 		}
 		signed := slices.Concat([]byte("fsc-doelbinding, a tree of statements\x00"), binary.BigEndian.AppendUint16(nil, uint16(n)), merkle(leaves))
 		_, _, sig := parts(t, all[0])
+		if _, longest, _ := strings.Cut(all[0][strings.Index(all[0], ".")+1:], "."); len(longest) > jose.MaxTreePart || n == jose.MaxTree && len(longest) != jose.MaxTreePart {
+			t.Errorf("%d: a third part of %d bytes, said is at most %d", n, len(longest), jose.MaxTreePart)
+		}
 		if !ed25519.Verify(g.pub, signed, sig[:64]) {
 			t.Errorf("%d: the signature is not over the tree hash of RFC 9162", n)
 		}
@@ -181,7 +185,8 @@ func TestTreeRefuses(t *testing.T) {
 		"a path that is too long":      make3(head, payload, append(slices.Clone(sig), make([]byte, 32)...)),
 		"half a hash":                  make3(head, payload, sig[:len(sig)-1]),
 		"no path":                      make3(head, payload, sig[:84]),
-		"a signature alone":            make3(head, payload, sig[:64]),
+		"the signature of the tree":    make3(head, payload, sig[:64]),
+		"a signature alone":            make3(head, payload, ed25519.Sign(g.key, []byte(head+"."+payload))),
 		"what was signed alone":        make3(head, payload, alone),
 		"a tree as if signed alone":    make3(g.headAlone, payload, sig[:64]),
 	} {
@@ -205,6 +210,12 @@ func TestTreeRefuses(t *testing.T) {
 	if err := p.VerifyEdDSA(g.pub, &trees); err != nil {
 		t.Error(err)
 	}
+	for size := uint16(6); size < 9; size++ { // of which this path leads to the same root
+		q, err := jose.ParseEdDSA(make3(head, payload, at(size, 1)), 8192)
+		if err != nil || q.VerifyEdDSA(g.pub, &trees) == nil {
+			t.Errorf("once its tree was seen, the same leaf is accepted as of a tree of %d (%v)", size, err)
+		}
+	}
 	for name, key := range map[string]ed25519.PublicKey{"another key": other, "no key": nil, "a short key": g.pub[:31]} {
 		if err := p.VerifyEdDSA(key, &trees); gateway.KindOf(err) != gateway.Denied {
 			t.Errorf("by %s, once its own key was seen: got %v, want Denied", name, err)
@@ -212,6 +223,19 @@ func TestTreeRefuses(t *testing.T) {
 	}
 	if _, err := jose.ParseCompact(all[1], 8192); err == nil {
 		t.Error("is read as a JWS of FSC Core")
+	}
+	// Nor is it of the certificate that it names, also when the key of that is an Ed25519 key.
+	s := signerOf(t, g.key)
+	named, err := jose.EdDSATreeHead("x", jose.Thumbprint(s.Cert))
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := jose.ParseEdDSA(string(jose.SignEdDSATree(g.key, named, [][]byte{[]byte("{}"), []byte("{}")}, 0)[0]), 8192)
+	if err != nil || own.VerifyKey(g.pub) != nil {
+		t.Fatal(err)
+	}
+	if err := own.Verify(s.Cert); !errors.Is(err, jose.ErrAlgorithm) {
+		t.Errorf("by the key of its certificate: %v", err)
 	}
 }
 

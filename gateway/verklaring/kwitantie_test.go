@@ -190,13 +190,19 @@ func TestKwitantieVectors(t *testing.T) {
 // The compact vectors are whole kwitanties as they crossed the wire once: signed by the key of the certificate, as records from
 // before have it, and by a key that this one certified.
 func TestKwitantieCompactVector(t *testing.T) {
-	const certified = "testdata/kwitantie/good_certified.jws"
+	const certified, together = "testdata/kwitantie/good_certified.jws", "testdata/kwitantie/good_together.jws"
 	if *update {
-		if err := os.WriteFile(certified, []byte(signReceipt(t, signer(t, borne, nil), receipt())+"\n"), 0o600); err != nil {
-			t.Fatal(err)
+		provider := signer(t, borne, nil)
+		alone := signReceipt(t, provider, receipt())
+		f := newForger(t, provider, borne, "kwitantie", verklaring.KwitantieTyp, payloadOf(t, alone))
+		f.others = 4
+		for file, compact := range map[string]string{certified: alone, together: f.compact()} {
+			if err := os.WriteFile(file, []byte(compact+"\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
-	for _, file := range []string{"testdata/kwitantie/good_compact.jws", certified} {
+	for _, file := range []string{"testdata/kwitantie/good_compact.jws", certified, together} {
 		raw, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/base64"
 	"log/slog"
 	"runtime"
 	"sync"
@@ -115,8 +116,15 @@ func (s *Signer) sign(typ string, g Gebruik, payload []byte, iat time.Time) (str
 			return "", gateway.Errorf(gateway.Internal, "%s: iat: is not now", typ)
 		}
 	}
+	// Whether it fits must not depend on who else signs at this moment.
+	if n := len(k.treeHead) + base64.RawURLEncoding.EncodedLen(len(payload)) + jose.MaxTreePart + len("..~") + len(k.bewijs); n > MaxBytes {
+		return "", gateway.Errorf(gateway.Invalid, "%s: may take %d bytes, at most %d are accepted", g, n, MaxBytes)
+	}
 	return s.together(k, payload)
 }
+
+// joinFor bounds how long the first of a batch waits for others.
+const joinFor = time.Millisecond
 
 // batch is what one signature covers: statements that were made while it was open. Whoever opened it closes it and signs.
 type batch struct {
@@ -147,14 +155,14 @@ func (s *Signer) together(k *sleutel, payload []byte) (string, error) {
 	return r.signed[at], nil
 }
 
-// finish lets others join until nobody does, and signs. It waits for no time to pass: on a machine with nothing else to do nobody joins, and on
-// a busy one those who were about to sign are ahead of us in the queue for a processor.
+// finish lets others join until nobody does, for joinFor at most, and signs. It does not sleep: on a machine with nothing else to do nobody
+// joins, and on a busy one those who were about to sign are ahead of us in the queue for a processor.
 func (s *Signer) finish(r *batch) {
 	defer close(r.done)
-	for n := 0; ; {
+	for n, began := 0, time.Now(); ; {
 		runtime.Gosched()
 		s.mu.Lock()
-		if n == len(r.payloads) || s.open != r {
+		if n == len(r.payloads) || time.Since(began) > joinFor {
 			break
 		}
 		n = len(r.payloads)

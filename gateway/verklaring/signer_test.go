@@ -187,7 +187,11 @@ func TestSignedTogether(t *testing.T) {
 	s := signer(t, uwi, nil)
 	b := verklaring.NewSigner(func() *jose.Signer { return s }, verklaring.VoorVerklaring, func() time.Time { return now })
 	const many = 40
-	for together := 0; together == 0; {
+	together := 0
+	for try := 0; together == 0; try++ {
+		if try == 1000 {
+			t.Fatal("40 at once are never signed together")
+		}
 		var asked [many]verklaring.Verklaring
 		var signed [many]string
 		var start, all sync.WaitGroup
@@ -231,6 +235,31 @@ func TestSignedTogether(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Whether a statement fits does not depend on who else signs.
+func TestSignRefusesWhatMayNotFit(t *testing.T) {
+	s := signer(t, uwi, nil)
+	b := verklaring.NewSigner(func() *jose.Signer { return s }, verklaring.VoorVerklaring, func() time.Time { return now })
+	v, last := statement(), 0
+	v.Rollen = nil
+	for len(v.Rollen) < 20 {
+		for n := 0; n < 199; n += 3 {
+			v.Rollen = append(v.Rollen[:len(v.Rollen):len(v.Rollen)], string(rune('a'+len(v.Rollen)))+strings.Repeat("<", n)) // six bytes each
+			compact, err := verklaring.Sign(b, v)
+			if err != nil {
+				if gateway.KindOf(err) != gateway.Invalid || !strings.Contains(err.Error(), "at most 16384") || last < verklaring.MaxBytes-500-18 || last > verklaring.MaxBytes-jose.MaxTreePart+86 {
+					t.Errorf("after one of %d bytes: %v", last, err)
+				}
+				return
+			}
+			last = len(compact)
+			if n < 196 {
+				v.Rollen = v.Rollen[:len(v.Rollen)-1]
+			}
+		}
+	}
+	t.Fatalf("a statement of %d bytes is the longest: nothing is refused", last)
 }
 
 // With a new group certificate a new key signs at once, since the connection shows the new one too; and so after the clock was set

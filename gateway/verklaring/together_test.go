@@ -1,0 +1,149 @@
+package verklaring
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/grensloos/grensloos/gateway/jose"
+)
+
+// oneProcessor makes who joins a batch a matter of order: whoever yields lets all others run first.
+func oneProcessor(t *testing.T) {
+	t.Helper()
+	before := runtime.GOMAXPROCS(1)
+	t.Cleanup(func() { runtime.GOMAXPROCS(before) })
+}
+
+func newSleutel(t *testing.T, bewijs string) *sleutel {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x5t := base64.RawURLEncoding.EncodeToString(make([]byte, 32))
+	k := &sleutel{key: key, bewijs: bewijs}
+	k.head, err = jose.EdDSAHead(Typ, x5t)
+	if err == nil {
+		k.treeHead, err = jose.EdDSATreeHead(Typ, x5t)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// leaves says how many were signed with a statement.
+func leaves(t *testing.T, compact string) int {
+	t.Helper()
+	statement, _, _ := strings.Cut(compact, "~")
+	sig, err := base64.RawURLEncoding.DecodeString(statement[strings.LastIndexByte(statement, '.')+1:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(sig) == ed25519.SignatureSize {
+		return 1
+	}
+	return int(binary.BigEndian.Uint16(sig[ed25519.SignatureSize:]))
+}
+
+// However many sign at once, and whichever of two keys each has: everybody gets its own statement, by its own key, and no batch is larger
+// than a receiver takes.
+func TestEverybodyGetsHisOwn(t *testing.T) {
+	oneProcessor(t)
+	keys := []*sleutel{newSleutel(t, "first"), newSleutel(t, "second")}
+	for _, of := range []int{1, 2} { // keys in use; with one the batches fill
+		var s Signer
+		var all sync.WaitGroup
+		full := atomic.Int32{}
+		for i := range 3 * jose.MaxTree {
+			all.Go(func() {
+				k := keys[i/10%of]
+				payload := fmt.Sprintf(`{"i":%d}`, i)
+				got, err := s.together(k, []byte(payload))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				statement, bewijs, _ := strings.Cut(got, "~")
+				p, err := jose.ParseEdDSA(statement, MaxBytes)
+				if err != nil || string(p.Payload) != payload || bewijs != k.bewijs || p.VerifyKey(k.key.Public()) != nil {
+					t.Errorf("%d: got %+v behind %q, %v", i, p, bewijs, err)
+				}
+				if leaves(t, got) == jose.MaxTree {
+					full.Add(1)
+				}
+			})
+		}
+		all.Wait()
+		if of == 1 && full.Load() == 0 {
+			t.Error("no batch was full: nothing shows that a full one is closed")
+		}
+		if s.open != nil {
+			t.Error("a batch is left open")
+		}
+	}
+}
+
+// Who signs first waits a moment and no longer, also when on a busy processor there is always one more to join.
+func TestFirstDoesNotWaitForAll(t *testing.T) {
+	oneProcessor(t)
+	var s Signer
+	k := newSleutel(t, "x")
+	var all sync.WaitGroup
+	var join func(n int)
+	join = func(n int) {
+		for began := time.Now(); time.Since(began) < joinFor; { // busy with its question
+		}
+		if n > 0 {
+			all.Go(func() { join(n - 1) })
+		}
+		if _, err := s.together(k, []byte("{}")); err != nil {
+			t.Error(err)
+		}
+	}
+	all.Go(func() { join(200) })
+	first, err := s.together(k, []byte("{}"))
+	// One who starts another goes on for up to ten milliseconds before Go lets somebody else.
+	if n := leaves(t, first); err != nil || n > 50 {
+		t.Errorf("the first waited for %d others, each of which took a millisecond (%v)", n-1, err)
+	}
+	all.Wait()
+}
+
+// Signing that breaks gives an error to all that waited for it, and the next is signed.
+func TestSigningBreaks(t *testing.T) {
+	oneProcessor(t)
+	var s Signer
+	broken := newSleutel(t, "x")
+	broken.key = broken.key[:3]
+	var panicked, failed atomic.Int32
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			defer func() {
+				if recover() != nil {
+					panicked.Add(1)
+				}
+			}()
+			if _, err := s.together(broken, []byte("{}")); err != nil {
+				failed.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	if panicked.Load() != 1 || failed.Load() != 19 {
+		t.Errorf("%d of 20 panicked, %d got an error, want 1 and 19", panicked.Load(), failed.Load())
+	}
+	if got, err := s.together(newSleutel(t, "y"), []byte("{}")); err != nil || !strings.HasSuffix(got, "~y") {
+		t.Errorf("after it: %q, %v", got, err)
+	}
+}

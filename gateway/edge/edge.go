@@ -121,7 +121,18 @@ func ReadBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil, nil
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	in, body, err := http.MaxBytesReader(w, r.Body, limit), []byte(nil), error(nil)
+	if n := int(r.ContentLength); n > 0 && r.ContentLength <= limit {
+		body = make([]byte, n+1) // one more, to see that there is none
+		got, failed := io.ReadFull(in, body)
+		if body, err = body[:min(got, n)], failed; got == n && errors.Is(failed, io.ErrUnexpectedEOF) {
+			err = nil
+		} else if failed == nil {
+			err = errors.New("longer than its Content-Length")
+		}
+	} else {
+		body, err = io.ReadAll(in)
+	}
 	if err == nil {
 		return body, nil
 	}

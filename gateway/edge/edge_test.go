@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -441,5 +442,49 @@ func TestBearer(t *testing.T) {
 	}
 	if got := Bearer("a.b.c", false); got != "" {
 		t.Errorf("bare token accepted: %q", got)
+	}
+}
+
+// What a body is does not follow from what the caller says of its length.
+func TestReadBody(t *testing.T) {
+	big := strings.Repeat("x", 100)
+	for _, tt := range []struct {
+		name   string
+		body   string
+		length int64 // that is said; -1: nothing
+		broken error // how it ends
+		want   string
+		code   string
+	}{
+		{"as said", "12345", 5, nil, "12345", ""},
+		{"nothing said", "12345", -1, nil, "12345", ""},
+		{"empty", "", 0, nil, "", ""},
+		{"shorter", "1234", 5, nil, "", "broke off"},
+		{"broken off where it ends", "12345", 5, io.ErrClosedPipe, "", "broke off"},
+		{"broken off", "1234", 5, io.ErrUnexpectedEOF, "", "broke off"},
+		{"longer", "123456", 5, nil, "", "broke off"},
+		{"at the limit", big, 100, nil, big, ""},
+		{"at the limit, nothing said", big, -1, nil, big, ""},
+		{"over it", big + "x", 101, nil, "", CodeBodyTooLarge},
+		{"over it, nothing said", big + "x", -1, nil, "", CodeBodyTooLarge},
+		{"over it, and says less", big + big, 5, nil, "", "broke off"},
+		{"says much more", "x", 1 << 60, nil, "x", ""},
+	} {
+		body := io.Reader(strings.NewReader(tt.body))
+		if tt.broken != nil {
+			body = io.MultiReader(body, iotest.ErrReader(tt.broken))
+		}
+		r := httptest.NewRequest(http.MethodPost, "/", nil)
+		r.Body, r.ContentLength = io.NopCloser(body), tt.length
+		got, err := ReadBody(httptest.NewRecorder(), r, 100)
+		if tt.code != "" {
+			if gateway.KindOf(err) != gateway.Invalid || gateway.CodeOf(err) != tt.code && !strings.Contains(err.Error(), tt.code) || got != nil {
+				t.Errorf("%s: got %q, %v; want an error with %q", tt.name, got, err, tt.code)
+			}
+			continue
+		}
+		if err != nil || string(got) != tt.want {
+			t.Errorf("%s: got %q, %v", tt.name, got, err)
+		}
 	}
 }

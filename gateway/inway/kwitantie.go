@@ -32,12 +32,12 @@ func (x *exchange) receipt(status int, h http.Header, trusted bool) error {
 	}
 	compact := ""
 	if err == nil {
-		compact, err = verklaring.SignKwitantie(x.Sign, k)
+		compact, err = verklaring.SignKwitantieTo(x.Sign, k, x.known)
 	}
 	if err != nil {
 		return &gateway.Error{Kind: gateway.Internal, Code: CodeKwitantie, Message: "kwitantie: can't be signed now", Cause: err}
 	}
-	h.Set(edge.HeaderKwitantie, verklaring.Shorten(compact, x.known))
+	h.Set(edge.HeaderKwitantie, compact)
 	return nil
 }
 

@@ -33,6 +33,7 @@ func certifiedHead(alg, typ, x5t string) (string, error) {
 // AppendEdDSA appends a compact JWS over payload to out, under a header of EdDSAHead.
 func AppendEdDSA(out []byte, key ed25519.PrivateKey, head string, payload []byte) []byte {
 	b64, start := base64.RawURLEncoding, len(out)
+	out = slices.Grow(out, len(head)+b64.EncodedLen(len(payload))+b64.EncodedLen(ed25519.SignatureSize)+2)
 	out = append(append(out, head...), '.')
 	out = b64.AppendEncode(out, payload)
 	sig := ed25519.Sign(key, out[start:])

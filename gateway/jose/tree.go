@@ -60,15 +60,14 @@ func treeMessage(size int, root digest) []byte {
 	return append(binary.BigEndian.AppendUint16([]byte(treeDomain), uint16(size)), root[:]...)
 }
 
-// SignEdDSATree makes a compact JWS over each payload, 2 to MaxTree of them, by one signature. head is EdDSATreeHead's. There is room for
-// spare bytes behind each.
-func SignEdDSATree(key ed25519.PrivateKey, head string, payloads [][]byte, spare int) [][]byte {
+// SignEdDSATree makes a compact JWS over each payload, 2 to MaxTree of them, by one signature. head is EdDSATreeHead's.
+func SignEdDSATree(key ed25519.PrivateKey, head string, payloads [][]byte) [][]byte {
 	b64, size := base64.RawURLEncoding, len(payloads)
 	salts := make([]byte, size*saltBytes)
 	_, _ = rand.Read(salts)
 	out, level := make([][]byte, size), make([]digest, size)
 	for i, payload := range payloads {
-		o := make([]byte, 0, len(head)+b64.EncodedLen(len(payload))+MaxTreePart+2+spare)
+		o := make([]byte, 0, len(head)+b64.EncodedLen(len(payload))+MaxTreePart+2)
 		o = b64.AppendEncode(append(append(o, head...), '.'), payload)
 		level[i] = leafOf(salts[i*saltBytes:][:saltBytes], o)
 		out[i] = append(o, '.')

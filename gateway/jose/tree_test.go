@@ -50,10 +50,7 @@ func (g *grove) of(n int) []string {
 		payloads[i] = fmt.Appendf(nil, `{"a":%d}`, i)
 	}
 	var all []string
-	for _, one := range jose.SignEdDSATree(g.key, g.head, payloads, 10) {
-		if cap(one)-len(one) < 10 {
-			g.t.Errorf("no room behind a statement of %d bytes", len(one))
-		}
+	for _, one := range jose.SignEdDSATree(g.key, g.head, payloads) {
 		all = append(all, string(one))
 	}
 	return all
@@ -230,7 +227,7 @@ func TestTreeRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	own, err := jose.ParseEdDSA(string(jose.SignEdDSATree(g.key, named, [][]byte{[]byte("{}"), []byte("{}")}, 0)[0]), 8192)
+	own, err := jose.ParseEdDSA(string(jose.SignEdDSATree(g.key, named, [][]byte{[]byte("{}"), []byte("{}")})[0]), 8192)
 	if err != nil || own.VerifyKey(g.pub) != nil {
 		t.Fatal(err)
 	}
@@ -323,11 +320,11 @@ func BenchmarkTree(b *testing.B) {
 		}
 		b.Run(fmt.Sprintf("sign/%d", n), func(b *testing.B) {
 			for i := 0; i < b.N; i += n {
-				jose.SignEdDSATree(g.key, g.head, payloads, 0)
+				jose.SignEdDSATree(g.key, g.head, payloads)
 			}
 		})
 		var all []*jose.Parsed
-		for _, compact := range jose.SignEdDSATree(g.key, g.head, payloads, 0) {
+		for _, compact := range jose.SignEdDSATree(g.key, g.head, payloads) {
 			p, err := jose.ParseEdDSA(string(compact), 8192)
 			if err != nil {
 				b.Fatal(err)

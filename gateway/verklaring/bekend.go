@@ -47,14 +47,18 @@ func (k *Known) Whole(compact string) string {
 // Shorten puts the digest of its sleutelbewijs into a kwitantie, if that is one of those in the KnownHeader of the question.
 func Shorten(compact, known string) string {
 	statement, bewijs, found := strings.Cut(compact, "~")
-	if !found || known == "" || len(known) > maxKnownHeader {
+	if !found || known == "" {
 		return compact
 	}
-	digest := Digest([]byte(bewijs))
-	if !slices.Contains(strings.Split(known, ","), digest) {
-		return compact
+	if digest := Digest([]byte(bewijs)); says(known, digest) {
+		return statement + "~" + digest
 	}
-	return statement + "~" + digest
+	return compact
+}
+
+// says tells whether a KnownHeader names a digest.
+func says(known, digest string) bool {
+	return known != "" && len(known) <= maxKnownHeader && slices.Contains(strings.Split(known, ","), digest)
 }
 
 // Of are the remembered sleutelbewijzen of one peer.

@@ -88,8 +88,11 @@ func (k Kwitantie) Matches(velden gateway.Velden, aantal int) error {
 	return nil
 }
 
-// SignKwitantie makes the compact JWS.
-func SignKwitantie(s *Signer, k Kwitantie) (string, error) {
+// SignKwitantie makes the compact JWS, whole.
+func SignKwitantie(s *Signer, k Kwitantie) (string, error) { return SignKwitantieTo(s, k, "") }
+
+// SignKwitantieTo is SignKwitantie to an asker who said what it has in its KnownHeader: it gets the digest of the sleutelbewijs if it has it.
+func SignKwitantieTo(s *Signer, k Kwitantie, known string) (string, error) {
 	if err := k.check(); err != nil {
 		return "", gateway.Wrap(gateway.Invalid, err, "kwitantie")
 	}
@@ -104,7 +107,14 @@ func SignKwitantie(s *Signer, k Kwitantie) (string, error) {
 	if err != nil {
 		return "", gateway.Wrap(gateway.Internal, err, "kwitantie")
 	}
-	return s.sign(KwitantieTyp, VoorKwitantie, raw, k.IssuedAt)
+	signed, err := s.sign(KwitantieTyp, VoorKwitantie, raw, k.IssuedAt)
+	switch {
+	case err != nil:
+		return "", err
+	case says(known, signed.by.digest):
+		return signed.with(signed.by.digest), nil
+	}
+	return signed.whole(), nil
 }
 
 // ParseKwitantie reads a kwitantie without verifying it: its form only. The error is of kind Denied and names the claim.

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"log/slog"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,6 +48,7 @@ type sleutel struct {
 	head     string            // of a statement that is signed alone
 	treeHead string            // of one that is signed with others
 	bewijs   string            // after every statement
+	digest   string            // of bewijs
 	cert     *x509.Certificate // whose key certified it
 
 	notBefore, renewal, expires time.Time
@@ -101,26 +103,46 @@ func (s *Signer) Run(ctx context.Context, log *slog.Logger) {
 
 // sign makes the JWS of a payload that says iat. Only the first signature, and the first after a change of certificate that Run has
 // not seen yet, waits for the group key.
-func (s *Signer) sign(typ string, g Gebruik, payload []byte, iat time.Time) (string, error) {
+func (s *Signer) sign(typ string, g Gebruik, payload []byte, iat time.Time) (statement, error) {
 	if s == nil || s.gebruik != g {
-		return "", gateway.Errorf(gateway.Internal, "signer: is not for a %s", g)
+		return statement{}, gateway.Errorf(gateway.Internal, "signer: is not for a %s", g)
 	}
 	group := s.group()
 	k := s.current.Load()
 	if !k.fits(group.Cert, iat) {
 		var err error
 		if k, err = s.renew(group, func(k *sleutel) bool { return k.fits(group.Cert, iat) }); err != nil {
-			return "", err
+			return statement{}, err
 		}
 		if !k.fits(group.Cert, iat) {
-			return "", gateway.Errorf(gateway.Internal, "%s: iat: is not now", typ)
+			return statement{}, gateway.Errorf(gateway.Internal, "%s: iat: is not now", typ)
 		}
 	}
 	// Whether it fits must not depend on who else signs at this moment.
 	if n := len(k.treeHead) + base64.RawURLEncoding.EncodedLen(len(payload)) + jose.MaxTreePart + len("..~") + len(k.bewijs); n > MaxBytes {
-		return "", gateway.Errorf(gateway.Invalid, "%s: may take %d bytes, at most %d are accepted", g, n, MaxBytes)
+		return statement{}, gateway.Errorf(gateway.Invalid, "%s: may take %d bytes, at most %d are accepted", g, n, MaxBytes)
 	}
-	return s.together(k, payload)
+	jws, err := s.together(k, payload)
+	return statement{jws, k}, err
+}
+
+// statement is what a key signed.
+type statement struct {
+	jws []byte
+	by  *sleutel
+}
+
+// whole is the statement with its sleutelbewijs.
+func (s statement) whole() string { return s.with(s.by.bewijs) }
+
+// with is the statement with something behind the tilde.
+func (s statement) with(tail string) string {
+	var b strings.Builder
+	b.Grow(len(s.jws) + 1 + len(tail))
+	b.Write(s.jws)
+	b.WriteByte('~')
+	b.WriteString(tail)
+	return b.String()
 }
 
 // joinFor bounds how long the first of a batch waits for others.
@@ -130,12 +152,12 @@ const joinFor = time.Millisecond
 type batch struct {
 	key      *sleutel
 	payloads [][]byte
-	signed   []string // by payload, once done is closed; none if signing broke
+	signed   [][]byte // JWS by payload, once done is closed; none if signing broke
 	done     chan struct{}
 }
 
 // together signs a payload with those of others that are at it at the same moment.
-func (s *Signer) together(k *sleutel, payload []byte) (string, error) {
+func (s *Signer) together(k *sleutel, payload []byte) ([]byte, error) {
 	s.mu.Lock()
 	r := s.open
 	if r == nil || r.key != k || len(r.payloads) == jose.MaxTree {
@@ -150,7 +172,7 @@ func (s *Signer) together(k *sleutel, payload []byte) (string, error) {
 	}
 	<-r.done
 	if r.signed == nil {
-		return "", gateway.Errorf(gateway.Internal, "signer: signing broke")
+		return nil, gateway.Errorf(gateway.Internal, "signer: signing broke")
 	}
 	return r.signed[at], nil
 }
@@ -175,19 +197,12 @@ func (s *Signer) finish(r *batch) {
 	r.signed = r.key.sign(r.payloads)
 }
 
-// sign makes the JWS of each payload, with the sleutelbewijs behind it. One alone is a JWS as anybody's library reads it.
-func (k *sleutel) sign(payloads [][]byte) []string {
-	all := make([][]byte, 1)
+// sign makes the JWS of each payload. One alone is a JWS as anybody's library reads it.
+func (k *sleutel) sign(payloads [][]byte) [][]byte {
 	if len(payloads) > 1 {
-		all = jose.SignEdDSATree(k.key, k.treeHead, payloads, len(k.bewijs)+1)
-	} else {
-		all[0] = jose.AppendEdDSA(make([]byte, 0, len(k.head)+len(payloads[0])*4/3+len(k.bewijs)+128), k.key, k.head, payloads[0])
+		return jose.SignEdDSATree(k.key, k.treeHead, payloads)
 	}
-	signed := make([]string, len(all))
-	for i, one := range all {
-		signed[i] = string(append(append(one, '~'), k.bewijs...))
-	}
-	return signed
+	return [][]byte{jose.AppendEdDSA(nil, k.key, k.head, payloads[0])}
 }
 
 // renew makes a new key, unless another did so meanwhile (good), or failed a moment ago.
@@ -230,6 +245,7 @@ func (s *Signer) make(group *jose.Signer, now time.Time) (*sleutel, error) {
 	if k.bewijs, err = certify(group, s.gebruik, pub, k.notBefore, k.expires); err != nil {
 		return nil, err
 	}
+	k.digest = Digest([]byte(k.bewijs))
 	typ := map[Gebruik]string{VoorVerklaring: Typ, VoorKwitantie: KwitantieTyp}[s.gebruik]
 	if k.head, err = jose.EdDSAHead(typ, jose.Thumbprint(group.Cert)); err != nil {
 		return nil, err

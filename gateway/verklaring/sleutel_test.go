@@ -92,7 +92,7 @@ func (f *forger) compact() string {
 	for range f.others {
 		payloads = append(payloads, []byte(`{}`))
 	}
-	return string(jose.SignEdDSATree(f.key, head, payloads, 0)[0]) + "~" + bewijs
+	return string(jose.SignEdDSATree(f.key, head, payloads)[0]) + "~" + bewijs
 }
 
 func payloadOf(t testing.TB, compact string) []byte {

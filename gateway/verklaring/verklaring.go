@@ -106,7 +106,11 @@ func Sign(s *Signer, v Verklaring) (string, error) {
 	if err != nil {
 		return "", gateway.Wrap(gateway.Internal, err, "verklaring")
 	}
-	return s.sign(Typ, VoorVerklaring, raw, v.IssuedAt)
+	signed, err := s.sign(Typ, VoorVerklaring, raw, v.IssuedAt)
+	if err != nil {
+		return "", err
+	}
+	return signed.whole(), nil
 }
 
 // Parse reads a verklaring without verifying it: its form only. The error is of kind Denied and names the claim.

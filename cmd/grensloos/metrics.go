@@ -24,12 +24,12 @@ import (
 type metrics struct {
 	registry *prometheus.Registry
 
-	requests  *prometheus.CounterVec
+	requests  *counters
 	durations *prometheus.HistogramVec
 	inFlight  *prometheus.GaugeVec
-	exchanges *prometheus.CounterVec
-	decisions *prometheus.CounterVec
-	records   *prometheus.CounterVec
+	exchanges *counters
+	decisions *counters
+	records   *counters
 	refused   prometheus.Counter
 
 	codes   bounded
@@ -39,8 +39,8 @@ type metrics struct {
 
 // newMetrics makes the metrics of one peer; h tells what is measured at the moment that somebody asks.
 func newMetrics(h *health) *metrics {
-	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "grensloos", Name: name, Help: help}, labels)
+	counter := func(name, help string, labels ...string) *counters {
+		return &counters{CounterVec: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "grensloos", Name: name, Help: help}, labels)}
 	}
 	m := &metrics{
 		registry:  prometheus.NewRegistry(),
@@ -82,7 +82,7 @@ func (m *metrics) observe(role string, next http.Handler) http.Handler {
 			inFlight.Dec()
 			duration.Observe(time.Since(start).Seconds())
 			outcome, code := m.outcome(rec, whole)
-			m.requests.WithLabelValues(role, outcome, code).Inc()
+			m.requests.inc(role, outcome, code)
 		}()
 		next.ServeHTTP(rec, r)
 		whole = true
@@ -113,11 +113,11 @@ func (m *metrics) outcome(rec *edge.Recorder, whole bool) (outcome, code string)
 
 // see counts one record that was kept.
 func (m *metrics) see(rec audit.Record) {
-	m.records.WithLabelValues(string(rec.Soort)).Inc()
+	m.records.inc(string(rec.Soort))
 	switch rec.Soort { //nolint:exhaustive // the others are counted, and no more
 	case audit.Afloop:
 		t := rec.Telling
-		m.exchanges.WithLabelValues(string(t.Richting), m.reasons.value(t.Uitkomst), m.codes.value(t.Fout)).Inc()
+		m.exchanges.inc(string(t.Richting), m.reasons.value(t.Uitkomst), m.codes.value(t.Fout))
 	case audit.ADL:
 		t := rec.Telling
 		name := string(t.Doel)
@@ -127,8 +127,34 @@ func (m *metrics) see(rec audit.Record) {
 		case !m.known(t.Doel):
 			name = other
 		}
-		m.decisions.WithLabelValues(name, m.reasons.value(t.Rol), t.Uitkomst).Inc()
+		m.decisions.inc(name, m.reasons.value(t.Rol), t.Uitkomst)
 	}
+}
+
+// counters are counters by the values of at most three labels, with what CounterVec takes longest for beside it: the counter of each
+// combination that was seen. There are as many of these as CounterVec has series.
+type counters struct {
+	*prometheus.CounterVec
+	mu   sync.RWMutex
+	seen map[[3]string]prometheus.Counter // guarded by mu
+}
+
+func (c *counters) inc(values ...string) {
+	var key [3]string
+	copy(key[:], values)
+	c.mu.RLock()
+	counter := c.seen[key]
+	c.mu.RUnlock()
+	if counter == nil {
+		counter = c.WithLabelValues(values...)
+		c.mu.Lock()
+		if c.seen == nil {
+			c.seen = map[[3]string]prometheus.Counter{}
+		}
+		c.seen[key] = counter
+		c.mu.Unlock()
+	}
+	counter.Inc()
 }
 
 // other stands for every value beyond a bound.

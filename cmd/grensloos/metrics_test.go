@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -85,8 +87,8 @@ func TestMetricsOfRequests(t *testing.T) {
 	if strings.Contains(strings.Join(m.lines(t), "\n"), "999990019") {
 		t.Error("a number of a person is shown to whoever asks for metrics")
 	}
-	if n := len(m.lines(t)); n > 80 {
-		t.Errorf("%d series after a thousand made-up codes", n)
+	if n := len(m.lines(t)); n > 80 || len(m.requests.seen) >= n {
+		t.Errorf("%d series after a thousand made-up codes, %d counters of requests kept", n, len(m.requests.seen))
 	}
 }
 
@@ -180,6 +182,21 @@ func TestWatchers(t *testing.T) {
 	if _, err := w.add(); err == nil {
 		t.Error("a stopped process takes watchers")
 	}
+}
+
+// TestCountersAtOnce: who meets a combination first at the same moment as another counts in the same counter.
+func TestCountersAtOnce(t *testing.T) {
+	m := counted(t)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for i := range 1000 {
+				m.requests.inc("inway", "beantwoord", strconv.Itoa(200+i%10))
+			}
+		})
+	}
+	wg.Wait()
+	m.want(t, `requests_total{code="200",outcome="beantwoord",role="inway"} 800`, `requests_total{code="209",outcome="beantwoord",role="inway"} 800`)
 }
 
 func BenchmarkWatchedLog(b *testing.B) {

@@ -43,6 +43,19 @@ func TestEncodesAsEncodingJSON(t *testing.T) {
 	}
 }
 
+func TestEveryByteAsEncodingJSON(t *testing.T) {
+	for c := range 256 {
+		v := "a" + string([]byte{byte(c)}) + "b"
+		want, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := string(appendString(nil, v)); got != string(want) {
+			t.Errorf("byte %#x: got %s, want %s", c, got, want)
+		}
+	}
+}
+
 // TestNoBSNInARecord: a number of a person where only names and pseudonyms belong is a bug that makes no record.
 func TestNoBSNInARecord(t *testing.T) {
 	bsn, err := gateway.ParseBSN("999990019")

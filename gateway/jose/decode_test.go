@@ -121,7 +121,7 @@ func FuzzDecodeAsJSON(f *testing.F) {
 		`{"list":["` + strings.Repeat("long", 2000) + `","b"],"map":{"c":"d"}}`, string(receiptJSON),
 	}
 	bad := []string{
-		`{"small":128}`, `{"small":1.0}`, `{"uint":-1}`, `{"int":1e2}`, `{"time":"today"}`, `{"bytes":"*"}`, `{"numbers":{"x":"a"}}`, `{"text":null}`, `{"Text":"a"}`, `{"-":"a"}`, `{"Dash":"a"}`,
+		`{"small":128}`, `{"small":1.0}`, `{"uint":-1}`, `{"uint":65536}`, `{"int":1e2}`, `{"time":"today"}`, `{"bytes":"*"}`, `{"numbers":{"x":"a"}}`, `{"text":null}`, `{"Text":"a"}`, `{"-":"a"}`, `{"Dash":"a"}`,
 		`{"mixed":{"Name":"x"}}`, `{"parts":[null]}`, `{"list":"a"}`, `{"lists":[[300]]}`, `{"inner":{"name":1}}`, `{"pInner":[]}`, `null`, `[]`, `{"iss":null}`,
 	}
 	for _, s := range good {
@@ -167,22 +167,37 @@ func asJSON[T any](t *testing.T, data []byte) {
 
 // TestDecodeKeepsLittle: a string that is kept of a long document does not keep all of it.
 func TestDecodeKeepsLittle(t *testing.T) {
-	long := []byte(`{"id":"` + strings.Repeat("x", 100) + `","any":"` + strings.Repeat("y", 1<<20) + `"}`)
-	var kept [64]string
+	long := []byte(`{"text":"` + strings.Repeat("x", 100) + `","map":{"` + strings.Repeat("z", 100) + `":""},"any":"` + strings.Repeat("y", 1<<20) + `"}`)
+	var kept [64]struct {
+		text string
+		m    map[string]string
+	}
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	for i := range kept {
-		var d doc
+		var d kinds
 		if err := jose.Decode(long, &d); err != nil {
 			t.Fatal(err)
 		}
-		kept[i] = d.ID
+		kept[i].text, kept[i].m = d.Text, d.Map
 	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	runtime.KeepAlive(&kept)
 	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 8<<20 {
 		t.Errorf("64 short strings keep %d kB", grown>>10)
+	}
+}
+
+// TestDecodeQuoted: a number in a string is no number to us, and a number is none to encoding/json where a field says string.
+func TestDecodeQuoted(t *testing.T) {
+	for _, in := range []string{`{"n":1}`, `{"n":"1"}`} {
+		var v struct {
+			N int `json:"n,string"`
+		}
+		if err := jose.Decode([]byte(in), &v); err == nil {
+			t.Errorf("%s: accepted as %d", in, v.N)
+		}
 	}
 }

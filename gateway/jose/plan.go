@@ -121,7 +121,7 @@ func newPlan(t reflect.Type, made map[reflect.Type]*plan) *plan {
 	return p
 }
 
-// members plans the fields of a struct. One that is not made of plain fields, each with a name of its own, is left to encoding/json.
+// members plans the fields of a struct. One with others than plain fields is left to encoding/json.
 func (p *plan) members(t reflect.Type, made map[reflect.Type]*plan) {
 	add := func(name string, index int, member *plan) {
 		p.byName[name] = len(p.fields)
@@ -151,7 +151,7 @@ func (p *plan) members(t reflect.Type, made map[reflect.Type]*plan) {
 			if name == "" {
 				name = f.Name
 			}
-			if _, twice := p.byName[name]; twice || options == "string" || strings.Contains(options, "string,") {
+			if strings.Contains(options, "string") {
 				p.fill = byJSON
 			}
 			add(name, f.Index[0], newPlan(f.Type, made))

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"path/filepath"
+	"runtime"
 
 	"github.com/grensloos/grensloos/gateway/audit"
 )
@@ -9,10 +10,13 @@ import (
 // commitLoop is the one committer. While it writes and syncs a batch, the next one fills.
 func (j *Journal) commitLoop() {
 	defer close(j.done)
+	var spare []audit.Record // of the batch before
 	for range j.wake {
+		// Whoever can run now may have a record for this batch: under load that makes fewer and larger batches. Idle it costs nothing.
+		runtime.Gosched()
 		j.mu.Lock()
 		b, closed, broken := j.open, j.closed, j.broken
-		j.open = newBatch()
+		j.open = newBatch(spare)
 		j.mu.Unlock()
 		switch {
 		case len(b.recs) == 0:
@@ -22,6 +26,8 @@ func (j *Journal) commitLoop() {
 			b.err = j.commit(b)
 		}
 		b.last = j.seq
+		clear(b.recs)
+		spare = b.recs[:0]
 		j.mu.Lock()
 		j.pending -= b.bytes
 		more := len(j.open.recs) > 0
@@ -39,17 +45,20 @@ func (j *Journal) commitLoop() {
 // commit makes the batch durable, in more than one write if it doesn't fit the segment.
 func (j *Journal) commit(b *batch) error {
 	for next := 0; next < len(b.recs); {
-		end := j.last().end
+		s := j.last()
 		seq, hash := j.seq, j.hash
 		from := next
-		j.buf = j.buf[:0]
+		j.buf, j.written = j.buf[:0], j.written[:0]
 		for ; next < len(b.recs); next++ {
-			if end+int64(len(j.buf)+frameHeader+len(b.payloads[next])) > j.size {
+			r := b.recs[next]
+			if s.end+int64(len(j.buf)+frameHeader+payloadBytes(r)) > j.size {
 				break
 			}
 			seq++
-			hash = audit.Link(hash, seq, b.recs[next])
-			j.buf = appendFrame(j.buf, seedOf(j.id), frame{batch: j.seq + 1, seq: seq, hash: hash, payload: b.payloads[next]})
+			hash = audit.Link(hash, seq, r)
+			j.buf = appendFrame(j.buf, j.seed, frame{batch: j.seq + 1, seq: seq, hash: hash}, r)
+			r.Telling = audit.Telling{} // is not kept
+			j.written = append(j.written, written{Entry{Journal: j.id, Seq: seq, Hash: hash, Record: r}, s.first, s.end + int64(len(j.buf))})
 		}
 		if next == from {
 			// A full disk shows here, before anything is written: refuse this batch, and try again with the next.
@@ -58,11 +67,11 @@ func (j *Journal) commit(b *batch) error {
 			}
 			continue
 		}
-		if err := j.write(end); err != nil {
+		if err := j.write(s.end); err != nil {
 			j.poison(err)
 			return audit.Refused(err, "journal: write to disk; the record may be kept all the same")
 		}
-		j.publish(b.recs[from:next], seq, hash)
+		j.publish(seq, hash)
 		if err := j.fault(AfterSync); err != nil {
 			return audit.Refused(err, "journal: the record is kept all the same")
 		}
@@ -92,16 +101,19 @@ func (j *Journal) write(off int64) error {
 }
 
 // publish tells readers and shipper what became durable.
-func (j *Journal) publish(recs []audit.Record, seq uint64, hash [32]byte) {
+func (j *Journal) publish(seq uint64, hash [32]byte) {
 	now := j.now()
 	j.mu.Lock()
 	s := j.segments[len(j.segments)-1]
 	s.end += int64(len(j.buf))
 	s.last = seq
-	for _, r := range recs {
-		if r.Tijd.After(s.newest) {
-			s.newest = r.Tijd
+	for _, w := range j.written {
+		if w.Record.Tijd.After(s.newest) {
+			s.newest = w.Record.Tijd
 		}
+	}
+	if j.shipping != nil {
+		j.fresh.add(j.written)
 	}
 	j.lag = grow(j.lag, seq, int64(len(j.buf)), now)
 	j.lagBytes += int64(len(j.buf))

@@ -3,6 +3,7 @@ package journal
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"math/bits"
 	"time"
 
 	"github.com/grensloos/grensloos/gateway"
@@ -31,17 +32,34 @@ type frame struct {
 	payload []byte
 }
 
-func appendFrame(buf []byte, seed uint32, f frame) []byte {
+// appendFrame writes f with r as its payload.
+func appendFrame(buf []byte, seed uint32, f frame, r audit.Record) []byte {
 	start := len(buf)
-	buf = binary.BigEndian.AppendUint32(buf, uint32(len(f.payload)))
-	buf = append(buf, 0, 0, 0, 0)
+	buf = append(buf, 0, 0, 0, 0, 0, 0, 0, 0)
 	buf = binary.BigEndian.AppendUint64(buf, f.batch)
 	buf = binary.BigEndian.AppendUint64(buf, f.seq)
 	buf = append(buf, f.hash[:]...)
-	buf = append(buf, f.payload...)
-	sum := checksum(seed, buf[start:])
-	binary.BigEndian.PutUint32(buf[start+4:], sum)
+	buf = binary.BigEndian.AppendUint64(buf, uint64(r.Tijd.UnixMicro()))
+	buf = appendPart(buf, r.ID)
+	buf = appendPart(buf, r.Soort)
+	buf = appendPart(buf, r.Transactie)
+	buf = appendPart(buf, r.Body)
+	binary.BigEndian.PutUint32(buf[start:], uint32(len(buf)-start-frameHeader))
+	binary.BigEndian.PutUint32(buf[start+4:], checksum(seed, buf[start:]))
 	return buf
+}
+
+func appendPart[T ~string | ~[]byte](buf []byte, part T) []byte {
+	return append(binary.AppendUvarint(buf, uint64(len(part))), part...)
+}
+
+// payloadBytes is how long the payload of r is.
+func payloadBytes(r audit.Record) int {
+	n := 8
+	for _, part := range [...]int{len(r.ID), len(r.Soort), len(r.Transactie), len(r.Body)} {
+		n += (bits.Len64(uint64(part)|1)+6)/7 + part
+	}
+	return n
 }
 
 func checksum(seed uint32, b []byte) uint32 {
@@ -66,16 +84,6 @@ func parseFrame(b []byte, seed uint32) (f frame, size int, ok bool) {
 	f = frame{batch: binary.BigEndian.Uint64(b[8:]), seq: binary.BigEndian.Uint64(b[16:]), payload: b[frameHeader:size]}
 	copy(f.hash[:], b[24:])
 	return f, size, true
-}
-
-func encode(r audit.Record) []byte {
-	b := make([]byte, 0, 8+4*3+len(r.ID)+len(r.Soort)+len(r.Transactie)+len(r.Body))
-	b = binary.BigEndian.AppendUint64(b, uint64(r.Tijd.UnixMicro()))
-	for _, part := range [][]byte{[]byte(r.ID), []byte(r.Soort), []byte(r.Transactie), r.Body} {
-		b = binary.AppendUvarint(b, uint64(len(part)))
-		b = append(b, part...)
-	}
-	return b
 }
 
 // decode copies, so that the record outlives the buffer.

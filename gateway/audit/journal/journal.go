@@ -37,6 +37,7 @@ type Journal struct {
 	log  *slog.Logger
 	now  func() time.Time
 	id   string
+	seed uint32 // of checksums
 	lock *os.File
 
 	wake    chan struct{} // something to commit, or closed
@@ -45,12 +46,13 @@ type Journal struct {
 	stop    chan struct{} // closed: shipping ends
 
 	// The committer's own.
-	file  *os.File // of the last segment
-	size  int64    // of file
-	seq   uint64
-	hash  [32]byte
-	buf   []byte
-	spare chan spare // nil unless one is being made or is ready
+	file    *os.File // of the last segment
+	size    int64    // of file
+	seq     uint64
+	hash    [32]byte
+	buf     []byte
+	written []written  // what is in buf
+	spare   chan spare // nil unless one is being made or is ready
 
 	// position is the shipper's own while one runs.
 	position *positionFile
@@ -68,6 +70,7 @@ type Journal struct {
 	shipped  position      // how far shipping got
 	moved    chan struct{} // closed and replaced when shipped moves
 	shipping chan struct{} // closed when the running Ship ends; nil if none runs
+	fresh    fresh         // for the running Ship
 }
 
 type spare struct {
@@ -77,15 +80,14 @@ type spare struct {
 
 // batch is what one write and one sync make durable.
 type batch struct {
-	recs     []audit.Record
-	payloads [][]byte
-	bytes    int64
-	done     chan struct{} // closed when err and last are set
-	err      error
-	last     uint64
+	recs  []audit.Record
+	bytes int64
+	done  chan struct{} // closed when err and last are set
+	err   error
+	last  uint64
 }
 
-func newBatch() *batch { return &batch{done: make(chan struct{})} }
+func newBatch(room []audit.Record) *batch { return &batch{recs: room, done: make(chan struct{})} }
 
 // mark sums up records that were made within a second and are not shipped.
 type mark struct {
@@ -119,7 +121,7 @@ func Open(cfg Config, log *slog.Logger, now func() time.Time) (*Journal, error) 
 	j := &Journal{
 		cfg: cfg, log: log, now: now, lock: locked,
 		wake: make(chan struct{}, 1), done: make(chan struct{}), durable: make(chan struct{}, 1), stop: make(chan struct{}),
-		open: newBatch(), moved: make(chan struct{}),
+		open: newBatch(nil), moved: make(chan struct{}),
 	}
 	if err := j.start(); err != nil {
 		_ = j.release()
@@ -141,13 +143,13 @@ func (j *Journal) start() error {
 	if err != nil {
 		return err
 	}
-	j.id, j.segments, j.seq, j.hash, j.lag = rec.journal, rec.segments, rec.seq, rec.hash, rec.lag
+	j.id, j.seed, j.segments, j.seq, j.hash, j.lag = rec.journal, seedOf(rec.journal), rec.segments, rec.seq, rec.hash, rec.lag
 	for _, m := range j.lag {
 		j.lagBytes += m.bytes
 	}
 	if len(j.segments) == 0 {
 		j.id = gateway.NewUUID(j.now())
-		j.hash = audit.Genesis(j.id)
+		j.seed, j.hash = seedOf(j.id), audit.Genesis(j.id)
 		if err := j.rotate(); err != nil {
 			return fmt.Errorf("journal: first segment: %w", err)
 		}
@@ -202,19 +204,18 @@ func (j *Journal) Append(ctx context.Context, recs ...audit.Record) error {
 	if len(recs) == 0 {
 		return nil
 	}
-	payloads := make([][]byte, len(recs))
 	var bytes int64
-	for i, r := range recs {
-		payloads[i] = encode(r)
-		if most := min(maxRecordBytes, int(j.cfg.SegmentBytes)-segmentHeader-frameHeader); len(payloads[i]) > most {
-			return gateway.Errorf(gateway.Invalid, "journal: a %s record of %d bytes: at most %d fit", r.Soort, len(payloads[i]), most)
+	for _, r := range recs {
+		n := payloadBytes(r)
+		if most := min(maxRecordBytes, int(j.cfg.SegmentBytes)-segmentHeader-frameHeader); n > most {
+			return gateway.Errorf(gateway.Invalid, "journal: a %s record of %d bytes: at most %d fit", r.Soort, n, most)
 		}
-		bytes += int64(frameHeader + len(payloads[i]))
+		bytes += int64(frameHeader + n)
 	}
 	if err := ctx.Err(); err != nil {
 		return audit.Refused(err, "journal: nothing was kept")
 	}
-	b, err := j.enqueue(recs, payloads, bytes)
+	b, err := j.enqueue(recs, bytes)
 	if err != nil {
 		return err
 	}
@@ -232,7 +233,7 @@ func (j *Journal) Append(ctx context.Context, recs ...audit.Record) error {
 	return nil
 }
 
-func (j *Journal) enqueue(recs []audit.Record, payloads [][]byte, bytes int64) (*batch, error) {
+func (j *Journal) enqueue(recs []audit.Record, bytes int64) (*batch, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if err := j.refusal(bytes); err != nil {
@@ -240,7 +241,6 @@ func (j *Journal) enqueue(recs []audit.Record, payloads [][]byte, bytes int64) (
 	}
 	b := j.open
 	b.recs = append(b.recs, recs...)
-	b.payloads = append(b.payloads, payloads...)
 	b.bytes += bytes
 	j.pending += bytes
 	signal(j.wake)

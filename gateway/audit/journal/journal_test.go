@@ -410,6 +410,76 @@ func TestShipsInOrderAndDrains(t *testing.T) {
 	}
 }
 
+// What is shipped from memory, from disk when it was too much for memory, and after a restart from where memory ended, is one whole.
+func TestShipsFromMemoryAndDisk(t *testing.T) {
+	for _, c := range []struct {
+		name           string
+		records, bytes int // that come while the first Write is under way
+		writes         int // that they go in
+	}{
+		{"all in memory", 20, 100 << 10, 1},
+		{"too much for memory", 8, 800 << 10, 7}, // six from disk, one in each segment; then two that came after memory was full
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := journal.Config{Dir: t.TempDir(), SegmentBytes: 1 << 20}
+			j := open(t, cfg)
+			large := func(i int) audit.Record {
+				r := rec(i)
+				r.Body = []byte(`"` + strings.Repeat("x", c.bytes) + `"`)
+				return r
+			}
+			began, goOn, away, writes := make(chan struct{}), make(chan struct{}), make(chan struct{}), 0
+			to := &sink{fail: func() error {
+				switch writes++; {
+				case writes == 1:
+					close(began)
+					<-goOn
+				case writes == c.writes+2:
+					close(away)
+					return errors.New("away")
+				case writes > c.writes+2:
+					return errors.New("away")
+				}
+				return nil
+			}}
+			ship(t, j, to)
+			mustAppend(t, j, rec(0))
+			<-began
+			for i := range c.records {
+				mustAppend(t, j, large(i+1))
+			}
+			close(goOn)
+			for end := time.Now().Add(20 * time.Second); len(to.entries()) < c.records+1 && time.Now().Before(end); {
+				time.Sleep(time.Millisecond)
+			}
+			mustAppend(t, j, rec(c.records+1))
+			select {
+			case <-away:
+			case <-time.After(20 * time.Second):
+				t.Errorf("%d entries shipped, in other than the %d Writes of this case", len(to.entries()), c.writes+1)
+			}
+			over, cancel := context.WithCancel(context.Background())
+			cancel()
+			if err := j.Close(over); err != nil {
+				t.Fatal(err)
+			}
+			to.fail = nil
+			j = open(t, cfg)
+			all := entries(t, j)
+			ship(t, j, to)
+			for end := time.Now().Add(20 * time.Second); len(to.entries()) < len(all) && time.Now().Before(end); {
+				time.Sleep(time.Millisecond)
+			}
+			if err := j.Close(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			if chain, err := audit.CheckChain(slices.Values(to.entries())); err != nil || chain.Seq != uint64(c.records)+2 || len(to.entries()) != len(all) {
+				t.Errorf("%d entries shipped, up to %d, %v; want each of %d once", len(to.entries()), chain.Seq, err, c.records+2)
+			}
+		})
+	}
+}
+
 func TestSecondShipIsRefused(t *testing.T) {
 	j := open(t, small(t))
 	started := make(chan struct{})
@@ -629,7 +699,7 @@ func TestShippedSegmentsAreDeleted(t *testing.T) {
 }
 
 func BenchmarkAppend(b *testing.B) {
-	for _, writers := range []int{1, 8, 64} {
+	for _, writers := range []int{1, 8, 32, 64} {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
 			cfg := journal.Config{Dir: b.TempDir(), MaxLagBytes: 1 << 40}
 			j, err := journal.Open(cfg, quiet(), time.Now)
@@ -650,13 +720,25 @@ func BenchmarkAppend(b *testing.B) {
 					}
 				})
 			}
+			b.ReportAllocs()
 			b.ResetTimer()
+			before := cpu(b)
 			for range b.N {
 				work <- struct{}{}
 			}
 			close(work)
 			wg.Wait()
+			b.ReportMetric(float64((cpu(b)-before).Nanoseconds())/1e3/float64(b.N), "cpu-us/record")
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
 		})
 	}
+}
+
+// cpu is the processor time of this process.
+func cpu(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

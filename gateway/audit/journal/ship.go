@@ -26,9 +26,11 @@ type Sink interface {
 }
 
 const (
-	shipRecords = 1000                   // records in one Write
+	shipRecords = 4000                   // records in one Write
 	shipBytes   = 4 << 20                // bytes read at once; more than the largest frame
 	linger      = 100 * time.Millisecond // in mode journal: let a batch gather; each costs the broker a write and a sync per partition
+	lingerBusy  = 500 * time.Millisecond // the same after a batch of many: nobody waits for one record among them
+	many        = 100
 	retryFirst  = 100 * time.Millisecond
 	retryMost   = 5 * time.Second // in mode kafka questions wait for it when the cluster is back
 	pruneEvery  = time.Minute
@@ -52,7 +54,7 @@ func (j *Journal) Ship(ctx context.Context, sink Sink) error {
 	j.mu.Unlock()
 	defer func() {
 		j.mu.Lock()
-		j.shipping = nil
+		j.shipping, j.fresh = nil, fresh{}
 		j.mu.Unlock()
 		close(ended)
 	}()
@@ -76,6 +78,7 @@ type shipper struct {
 	buf  []byte
 	file *os.File // the segment being read
 	path string
+	last int // records in the last Write
 }
 
 func (s *shipper) run(ctx context.Context) error {
@@ -93,7 +96,7 @@ func (s *shipper) run(ctx context.Context) error {
 		err = s.send(ctx, entries, next)
 		switch {
 		case err == nil:
-			wait = retryFirst
+			wait, s.last = retryFirst, len(entries)
 			s.j.prune()
 		case ctx.Err() == nil:
 			bytes, age := s.j.Lag()
@@ -111,9 +114,24 @@ func (s *shipper) idle(ctx context.Context) {
 	select {
 	case <-s.j.durable:
 		if s.j.cfg.Ack == AckJournal {
-			pause(ctx, linger)
+			s.gather(ctx)
 		}
 	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// gather waits until there is more to ship, but not for what will not come: a closed journal.
+func (s *shipper) gather(ctx context.Context) {
+	d := linger
+	if s.last >= many {
+		d = lingerBusy
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.j.done:
 	case <-ctx.Done():
 	}
 }
@@ -152,14 +170,20 @@ func (j *Journal) advance(to position) {
 		j.lagBytes -= j.lag[0].bytes
 		j.lag = j.lag[1:]
 	}
+	j.fresh.forget(to.seq)
 	close(j.moved)
 	j.moved = make(chan struct{})
 }
 
-// read gives the entries after the position, at most shipRecords, and the position after them.
+// read gives the entries after the position, at most shipRecords, and the position after them: from memory when shipping keeps up, and
+// from disk after a restart and when it is behind.
 func (s *shipper) read() ([]Entry, position, error) {
 	s.j.mu.Lock()
 	pos := s.j.shipped
+	if entries, next := s.j.fresh.after(pos); len(entries) > 0 {
+		s.j.mu.Unlock()
+		return entries, next, nil
+	}
 	at := sort.Search(len(s.j.segments), func(i int) bool { return s.j.segments[i].last > pos.seq })
 	if at == len(s.j.segments) {
 		s.j.mu.Unlock()
@@ -207,7 +231,7 @@ func (s *shipper) read() ([]Entry, position, error) {
 }
 
 func (j *Journal) entry(b []byte) (e Entry, size int, ok bool) {
-	f, size, ok := parseFrame(b, seedOf(j.id))
+	f, size, ok := parseFrame(b, j.seed)
 	if !ok {
 		return Entry{}, 0, false
 	}

@@ -127,17 +127,19 @@ func (x *exchange) verifyToken() error {
 
 // checkContract looks up the contract as it is now: a token outlives a revocation, a contract doesn't.
 func (x *exchange) checkContract() error {
-	gone := gateway.WithCode(gateway.Denied, accesstoken.CodeInvalid, "access token: its grant is not in a contract that is valid now")
+	gone := func() error {
+		return gateway.WithCode(gateway.Denied, accesstoken.CodeInvalid, "access token: its grant is not in a contract that is valid now")
+	}
 	g, err := x.Grants.Grant(x.r.Context(), x.claims.GrantHash)
 	switch {
 	case gateway.KindOf(err) == gateway.NotFound:
 		x.reason = gateway.GeenContract
-		return gone
+		return gone()
 	case err != nil:
 		return err
 	case x.start.Before(g.NotBefore), !x.start.Before(g.NotAfter), !identifies(g, x.cert):
 		x.reason = gateway.GeenContract
-		return gone
+		return gone()
 	}
 	if err := x.claims.Match(g); err != nil {
 		return err

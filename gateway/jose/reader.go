@@ -322,7 +322,7 @@ func (r *reader) array(p *plan, v reflect.Value, depth int) *flaw {
 }
 
 // maxShared is the longest document that may stay in memory for a string that is kept of it.
-const maxShared = 4 << 10
+const maxShared = 2 << 10
 
 // kept is a part of the document that outlives it.
 func (r *reader) kept(s string) string {

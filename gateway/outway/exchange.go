@@ -123,17 +123,19 @@ func (x *exchange) findGrant() error {
 	if hash == "" {
 		return gateway.WithCode(gateway.Invalid, CodeGrantHash, "%s: give the hash of the grant to use", edge.HeaderGrantHash)
 	}
-	none := gateway.WithCode(gateway.Denied, string(gateway.GeenContract), "%s: no valid contract with this grant for our outway", edge.HeaderGrantHash)
+	none := func() error {
+		return gateway.WithCode(gateway.Denied, string(gateway.GeenContract), "%s: no valid contract with this grant for our outway", edge.HeaderGrantHash)
+	}
 	g, err := x.Grants.Grant(x.r.Context(), hash)
 	switch {
 	case gateway.KindOf(err) == gateway.NotFound:
-		return none
+		return none()
 	case err != nil:
 		return err
 	case g.Hash != hash || g.Outway != x.Self.ID || g.ServicePeer == "" || g.Service == "" ||
 		g.Type != gateway.ServiceConnection && g.Type != gateway.DelegatedServiceConnection ||
 		x.start.Before(g.NotBefore) || !x.start.Before(g.NotAfter):
-		return none
+		return none()
 	}
 	x.grant = g
 	return nil

@@ -152,8 +152,10 @@ func (v Verklaring) check() error {
 	if _, err := gateway.ParsePeerID(string(v.Audience)); err != nil {
 		return wrong("aud: missing or not an OIN")
 	}
-	if _, err := gateway.ParsePeerID(string(v.NamensCollege)); err != nil && v.NamensCollege != "" {
-		return wrong("namensCollege: not an OIN")
+	if v.NamensCollege != "" {
+		if _, err := gateway.ParsePeerID(string(v.NamensCollege)); err != nil {
+			return wrong("namensCollege: not an OIN")
+		}
 	}
 	if v.Subject == "" || !text(v.Subject) {
 		return wrong("sub: give the pseudonym of the worker")
@@ -164,8 +166,10 @@ func (v Verklaring) check() error {
 	if !text(v.Zaak) || !text(v.Zaaktype) {
 		return wrong("zaak, zaaktype: at most %d bytes without control characters", maxText)
 	}
-	if _, err := gateway.ParseGrond(string(v.Grond)); err != nil && v.Grond != "" {
-		return err
+	if v.Grond != "" {
+		if _, err := gateway.ParseGrond(string(v.Grond)); err != nil {
+			return err
+		}
 	}
 	if len(v.Rollen) > maxRollen {
 		return wrong("rol: at most %d", maxRollen)

@@ -480,6 +480,40 @@ func TestShipsFromMemoryAndDisk(t *testing.T) {
 	}
 }
 
+// Each Write costs the broker a sync per partition, so a stream of records is gathered; and still no record waits long.
+func TestGathers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j, err := journal.Open(journal.Config{Dir: t.TempDir()}, quiet(), time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		writes := 0
+		var oldest time.Duration
+		s := &sink{fail: func() error {
+			writes++
+			_, age := j.Lag()
+			oldest = max(oldest, age)
+			time.Sleep(20 * time.Millisecond) // records come in meanwhile
+			return nil
+		}}
+		ship(t, j, s)
+		for i := range 3000 {
+			mustAppend(t, j, rec(i))
+			time.Sleep(time.Millisecond)
+		}
+		begun := time.Now()
+		if err := j.Close(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(begun); took > 50*time.Millisecond {
+			t.Errorf("closing took %v: nothing more comes to gather", took)
+		}
+		if n := len(s.entries()); n != 3000 || writes > 10 || oldest > 1700*time.Millisecond {
+			t.Errorf("%d records in %d Writes, the oldest %v old; want 3000 in 10 at most, none older than 1.7s", n, writes, oldest)
+		}
+	})
+}
+
 func TestSecondShipIsRefused(t *testing.T) {
 	j := open(t, small(t))
 	started := make(chan struct{})

@@ -98,6 +98,9 @@ func (s *shipper) run(ctx context.Context) error {
 		case err == nil:
 			wait, s.last = retryFirst, len(entries)
 			s.j.prune()
+			if waiting := s.j.waiting(); waiting > 0 && waiting < shipRecords {
+				s.gather(ctx)
+			}
 		case ctx.Err() == nil:
 			bytes, age := s.j.Lag()
 			s.j.log.Warn("journal: shipping; trying again", slog.Any("error", err), slog.Int64("bytes", bytes), slog.Duration("age", age))
@@ -113,16 +116,17 @@ func (s *shipper) idle(ctx context.Context) {
 	defer timer.Stop()
 	select {
 	case <-s.j.durable:
-		if s.j.cfg.Ack == AckJournal {
-			s.gather(ctx)
-		}
+		s.gather(ctx)
 	case <-timer.C:
 	case <-ctx.Done():
 	}
 }
 
-// gather waits until there is more to ship, but not for what will not come: a closed journal.
+// gather waits until there is more to ship; but not in mode kafka, where somebody waits for it, nor once the journal is closed.
 func (s *shipper) gather(ctx context.Context) {
+	if s.j.cfg.Ack == AckKafka {
+		return
+	}
 	d := linger
 	if s.last >= many {
 		d = lingerBusy
@@ -160,6 +164,13 @@ func (s *shipper) send(ctx context.Context, entries []Entry, next position) erro
 	}
 	s.j.advance(next)
 	return s.j.fault(AfterPosition)
+}
+
+// waiting is how many records are durable and not shipped.
+func (j *Journal) waiting() uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.segments[len(j.segments)-1].last - j.shipped.seq
 }
 
 func (j *Journal) advance(to position) {

@@ -265,7 +265,16 @@ type watchedLog struct {
 
 // Append keeps the records; see audit.Log.
 func (l *watchedLog) Append(ctx context.Context, recs ...audit.Record) error {
-	if err := l.Log.Append(ctx, recs...); err != nil {
+	return l.tell(l.Log.Append(ctx, recs...), recs)
+}
+
+// Later keeps what nothing waits for; see audit.Later.
+func (l *watchedLog) Later(ctx context.Context, recs ...audit.Record) error {
+	return l.tell(audit.Later(ctx, l.Log, recs...), recs)
+}
+
+func (l *watchedLog) tell(err error, recs []audit.Record) error {
+	if err != nil {
 		l.metrics.refused.Inc()
 		return err
 	}

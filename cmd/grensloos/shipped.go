@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/grensloos/grensloos/gateway"
@@ -55,16 +56,18 @@ func (s shipped) Transaction(ctx context.Context, id gateway.TransactionID) ([]a
 	defer cancel()
 	tick := time.NewTicker(shipPoll)
 	defer tick.Stop()
-	for {
+	err := s.journal.Settle(deadline)
+	for err == nil {
 		if lag, age := s.journal.Lag(); lag == 0 || age < time.Since(asked) {
 			return s.reader.Transaction(ctx, id)
 		}
 		select {
 		case <-tick.C:
 		case <-deadline.Done():
-			return nil, gateway.Errorf(gateway.Unavailable, "the audit log has not caught up with the journal within %v; is the broker there? Try again", shipWithin)
+			err = deadline.Err()
 		}
 	}
+	return nil, &gateway.Error{Kind: gateway.Unavailable, Cause: err, Message: fmt.Sprintf("the audit log has not caught up with the journal within %v; is the broker there? Try again", shipWithin)}
 }
 
 // followedElsewhere gives the records of all processes of this peer, as they come into the audit stream.

@@ -70,6 +70,18 @@ type Log interface {
 	Append(ctx context.Context, recs ...Record) error
 }
 
+// Later keeps records that nothing waits for: the end of an exchange of which the answer has left whole. They are durable with what is
+// appended next, or within some milliseconds; a crash in between loses them, and only them. The error says that they are not taken. A
+// log that knows no later keeps them at once.
+func Later(ctx context.Context, l Log, recs ...Record) error {
+	if later, ok := l.(interface {
+		Later(ctx context.Context, recs ...Record) error
+	}); ok {
+		return later.Later(ctx, recs...)
+	}
+	return l.Append(ctx, recs...)
+}
+
 // WriteError is the code of FSC Logging for a record that could not be written; inway and outway answer it with 500.
 const WriteError = "TRANSACTION_LOG_WRITE_ERROR"
 

@@ -107,7 +107,7 @@ const (
 	StepJournaled = "inway: transaction recorded" // with the decision
 	StepRecorded  = "inway: decision recorded"
 	StepServed    = "inway: served"
-	StepClosed    = "inway: afloop recorded"
+	StepClosed    = "inway: afloop recorded" // of an answer that left whole: given to audit.Later
 )
 
 // Steps lists the steps of an answered, purpose-bound request.

@@ -184,7 +184,8 @@ func TestRefusalOfTheServiceWaitsForItsEnd(t *testing.T) {
 		req, _ := r.request(call{})
 		req.RequestURI, req.TLS = req.URL.RequestURI(), &tls.ConnectionState{PeerCertificates: []*x509.Certificate{r.uwi.signer.Cert}}
 		w := httptest.NewRecorder()
-		left, ended := false, false
+		left, ended, later := false, false, laterLog{r.log, new(int)}
+		r.inway.Audit = later
 		r.log.Fail = func(rec audit.Record) error {
 			if rec.Soort == audit.Afloop {
 				left, ended = w.Flushed, true
@@ -192,8 +193,19 @@ func TestRefusalOfTheServiceWaitsForItsEnd(t *testing.T) {
 			return nil
 		}
 		r.inway.ServeHTTP(w, req)
-		if w.Code != status || !ended || left != want {
-			t.Errorf("got %d, ended %v, left before that %v; want %d and %v", w.Code, ended, left, status, want)
+		if w.Code != status || !ended || left != want || (*later.n == 1) != want {
+			t.Errorf("got %d, ended %v, left before that %v, kept later %d; want %d and %v", w.Code, ended, left, *later.n, status, want)
 		}
 	}
+}
+
+// laterLog counts what nothing waits for.
+type laterLog struct {
+	*audit.Memory
+	n *int
+}
+
+func (l laterLog) Later(ctx context.Context, recs ...audit.Record) error {
+	*l.n += len(recs)
+	return l.Append(ctx, recs...)
 }

@@ -85,7 +85,7 @@ const (
 	StepAnswered  = "outway: other side answered"
 	StepReceipt   = "outway: kwitantie recorded"
 	StepPassedOn  = "outway: answer passed on"
-	StepClosed    = "outway: afloop recorded"
+	StepClosed    = "outway: afloop recorded" // of an answer that left whole: given to audit.Later
 )
 
 // Steps lists the steps of an answered, purpose-bound request. With a token at hand the decision is recorded with the transaction:

@@ -577,3 +577,61 @@ func (a *appends) Append(ctx context.Context, recs ...audit.Record) error {
 	a.kinds = append(a.kinds, kinds)
 	return a.Log.Append(ctx, recs...)
 }
+
+// laterLog tells what nothing waits for.
+type laterLog struct {
+	*audit.Memory
+	later chan audit.Soort
+}
+
+func (l laterLog) Later(ctx context.Context, recs ...audit.Record) error {
+	for _, rec := range recs {
+		l.later <- rec.Soort
+	}
+	return l.Append(ctx, recs...)
+}
+
+// The record of its end waits for others to be written with, once an answer has left whole. What tells the caller that it was refused or that
+// it broke leaves after it.
+func TestOnlyAnAnswerDoesNotWaitForItsEnd(t *testing.T) {
+	status := func(code int) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(code)
+			_, _ = io.WriteString(w, "x")
+		}
+	}
+	for name, tt := range map[string]struct {
+		answer http.HandlerFunc
+		status int
+		want   bool // to be kept later
+	}{
+		"an answer":               {status(200), 200, true},
+		"a refusal":               {status(403), 403, false},
+		"nothing there":           {status(404), 404, false},
+		"a failure":               {status(500), 500, false},
+		"not an answer to this":   {func(w http.ResponseWriter, _ *http.Request) { w.Header().Del(edge.HeaderKwitantie) }, 502, false},
+		"of a length nobody says": {func(w http.ResponseWriter, _ *http.Request) { _ = http.NewResponseController(w).Flush() }, 200, false},
+		"broken off": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "2")
+			_, _ = io.WriteString(w, "x")
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		}, 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			log := laterLog{r.log, make(chan audit.Soort, 9)}
+			r.outway.Audit, r.answer = log, tt.answer
+			if got := r.do(r.ask("{}", nil)); got.status != tt.status {
+				t.Errorf("answer %+v", got)
+			}
+			close(log.later)
+			if kept, ok := <-log.later; ok != tt.want || ok && kept != audit.Afloop {
+				t.Errorf("%q is kept later, want %v", kept, tt.want)
+			}
+			if more, ok := <-log.later; ok || r.counts()[audit.Afloop] != 1 {
+				t.Errorf("%q is kept later too; records %v", more, r.counts())
+			}
+		})
+	}
+}

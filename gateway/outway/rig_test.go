@@ -124,6 +124,7 @@ type rig struct {
 	outway  *Handler
 	inway   *httptest.Server
 	srv     *httptest.Server
+	busy    sync.RWMutex     // read by each exchange: an answer is with the caller before the record of its end
 	peers   []gateway.PeerID // that a transport was asked for
 
 	mu       sync.Mutex
@@ -190,7 +191,11 @@ func newRig(t testing.TB) *rig {
 		},
 	}
 	r.srv = httptest.NewUnstartedServer(nil)
-	r.srv.Config = edge.NewServer(r.outway, nil, slog.New(slog.DiscardHandler))
+	r.srv.Config = edge.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		r.busy.RLock()
+		defer r.busy.RUnlock()
+		r.outway.ServeHTTP(w, req)
+	}), nil, slog.New(slog.DiscardHandler))
 	r.srv.Start()
 	t.Cleanup(r.srv.Close)
 	return r
@@ -291,6 +296,8 @@ func (r *rig) do(req *http.Request) answer {
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
+	r.busy.Lock() // when all have ended
+	defer r.busy.Unlock()
 	return answer{status: resp.StatusCode, header: resp.Header, body: string(body), err: err}
 }
 

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"log/slog"
 	"path/filepath"
 	"runtime"
 
@@ -24,6 +25,9 @@ func (j *Journal) commitLoop() {
 			b.err = audit.Refused(broken, "journal: broken since a write to disk failed; mend the disk and restart")
 		default:
 			b.err = j.commit(b)
+		}
+		if b.err != nil && b.unheard > 0 {
+			j.log.Error("journal: records of the end of exchanges that were answered may be lost", slog.Int("records", b.unheard), slog.Any("error", b.err))
 		}
 		b.last = j.seq
 		clear(b.recs)

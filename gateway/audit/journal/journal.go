@@ -11,6 +11,8 @@
 // Open repairs a torn tail: what a crash left half written and nobody was told is durable. Damage anywhere else is an error that
 // names segment and offset. One thing can't be told from a torn tail: damage afterwards to the very last batch, not yet shipped.
 //
+// Later is for what nothing waits for: it has no promise but that it will be written soon.
+//
 // Invariant a reviewer must keep: a batch is written only when the one before it is durable, and nobody hears nil before that.
 package journal
 
@@ -42,6 +44,7 @@ type Journal struct {
 
 	wake    chan struct{} // something to commit, or closed
 	done    chan struct{} // the committer has ended
+	timer   *time.Timer   // wakes the committer for what nobody waits for
 	durable chan struct{} // something to ship
 	stop    chan struct{} // closed: shipping ends
 
@@ -80,12 +83,16 @@ type spare struct {
 
 // batch is what one write and one sync make durable.
 type batch struct {
-	recs  []audit.Record
-	bytes int64
-	done  chan struct{} // closed when err and last are set
-	err   error
-	last  uint64
+	recs    []audit.Record
+	bytes   int64
+	unheard int           // records in it that nobody waits for
+	done    chan struct{} // closed when err and last are set
+	err     error
+	last    uint64
 }
+
+// laterWithin is how long records that nobody waits for may wait for others to be written with.
+const laterWithin = 5 * time.Millisecond
 
 func newBatch(room []audit.Record) *batch { return &batch{recs: room, done: make(chan struct{})} }
 
@@ -127,6 +134,7 @@ func Open(cfg Config, log *slog.Logger, now func() time.Time) (*Journal, error) 
 		_ = j.release()
 		return nil, err
 	}
+	j.timer = time.AfterFunc(time.Hour, func() { signal(j.wake) })
 	go j.commitLoop()
 	return j, nil
 }
@@ -204,18 +212,10 @@ func (j *Journal) Append(ctx context.Context, recs ...audit.Record) error {
 	if len(recs) == 0 {
 		return nil
 	}
-	var bytes int64
-	for _, r := range recs {
-		n := payloadBytes(r)
-		if most := min(maxRecordBytes, int(j.cfg.SegmentBytes)-segmentHeader-frameHeader); n > most {
-			return gateway.Errorf(gateway.Invalid, "journal: a %s record of %d bytes: at most %d fit", r.Soort, n, most)
-		}
-		bytes += int64(frameHeader + n)
-	}
 	if err := ctx.Err(); err != nil {
 		return audit.Refused(err, "journal: nothing was kept")
 	}
-	b, err := j.enqueue(recs, bytes)
+	b, err := j.enqueue(recs, false)
 	if err != nil {
 		return err
 	}
@@ -233,17 +233,59 @@ func (j *Journal) Append(ctx context.Context, recs ...audit.Record) error {
 	return nil
 }
 
-func (j *Journal) enqueue(recs []audit.Record, bytes int64) (*batch, error) {
+// Later keeps the records as audit.Later says: durable with what is appended next, or within laterWithin. In mode kafka it is Append.
+func (j *Journal) Later(ctx context.Context, recs ...audit.Record) error {
+	if j.cfg.Ack == AckKafka {
+		return j.Append(ctx, recs...)
+	}
+	_, err := j.enqueue(recs, true)
+	return err
+}
+
+// Settle waits until everything that was taken before is durable, or could not be made so.
+func (j *Journal) Settle(ctx context.Context) error {
+	j.mu.Lock()
+	b, closed := j.open, j.closed
+	j.mu.Unlock()
+	if closed {
+		return nil // Close sees to that
+	}
+	signal(j.wake)
+	select {
+	case <-b.done: // also when nothing is in it: then those before it are done
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// enqueue puts records into the open batch. Those that somebody waits for wake the committer; the others may wait for these.
+func (j *Journal) enqueue(recs []audit.Record, later bool) (*batch, error) {
+	var bytes int64
+	for _, r := range recs {
+		n := payloadBytes(r)
+		if most := min(maxRecordBytes, int(j.cfg.SegmentBytes)-segmentHeader-frameHeader); n > most {
+			return nil, gateway.Errorf(gateway.Invalid, "journal: a %s record of %d bytes: at most %d fit", r.Soort, n, most)
+		}
+		bytes += int64(frameHeader + n)
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if err := j.refusal(bytes); err != nil {
 		return nil, err
 	}
 	b := j.open
+	if !later {
+		signal(j.wake)
+	} else if len(b.recs) == 0 {
+		j.timer.Reset(laterWithin)
+	}
 	b.recs = append(b.recs, recs...)
 	b.bytes += bytes
+	if later {
+		b.unheard += len(recs)
+	}
 	j.pending += bytes
-	signal(j.wake)
 	return b, nil
 }
 
@@ -325,6 +367,7 @@ func (j *Journal) Close(ctx context.Context) error {
 	}
 	j.closed = true
 	j.mu.Unlock()
+	j.timer.Stop()
 	signal(j.wake)
 	<-j.done
 	j.drain(ctx)

@@ -334,7 +334,7 @@ const afloopTimeout = 10 * time.Second
 func (x *exchange) refuse(err error) {
 	draft := x.draft(err)
 	if errors.Is(x.r.Context().Err(), context.Canceled) {
-		if failed := x.close(0, 0, audit.Afgebroken, err, x.append); failed != nil {
+		if failed := x.close(0, 0, audit.Afgebroken, err, x.durably); failed != nil {
 			x.Log.ErrorContext(x.r.Context(), "hang-up without an afloop", slog.String("transaction", string(x.id)), slog.Any("error", failed))
 		}
 		panic(http.ErrAbortHandler) // nobody is there to answer
@@ -347,7 +347,7 @@ func (x *exchange) refuse(err error) {
 		uitkomst = audit.Mislukt
 		x.Log.ErrorContext(x.r.Context(), "request not sent", slog.String("transaction", string(x.id)), slog.Any("error", err))
 	}
-	if failed := x.close(draft.Status(), draft.Bytes(), uitkomst, err, x.append); failed != nil {
+	if failed := x.close(draft.Status(), draft.Bytes(), uitkomst, err, x.durably); failed != nil {
 		draft = x.draft(failed)
 	}
 	draft.Send(x.w)
@@ -391,7 +391,7 @@ func (x *exchange) finish() {
 	case panicked != nil, x.answer == nil, !x.answer.ended, x.w.Failed() != nil:
 		uitkomst = audit.Afgebroken
 	}
-	keep := x.append
+	keep := x.durably
 	if panicked == nil && uitkomst == audit.Beantwoord && status < http.StatusBadRequest && x.w.Header().Get("Content-Length") != "" {
 		_ = x.w.FlushError() // whole, with its kwitantie on record: nothing waits for the record of its end. A refusal does.
 		keep = x.later
@@ -427,7 +427,7 @@ func outcome(w *edge.Recorder) string {
 }
 
 // close records how the exchange ended, once.
-func (x *exchange) close(status int, bytesOut int64, uitkomst string, cause error, keep func(context.Context, ...audit.Record) error) error {
+func (x *exchange) close(status int, bytesOut int64, uitkomst string, cause error, keep func(audit.Record) error) error {
 	x.closed = true
 	now := x.now()
 	o := audit.Outcome{
@@ -444,9 +444,7 @@ func (x *exchange) close(status int, bytesOut int64, uitkomst string, cause erro
 	if cause == nil {
 		o.Fout = edge.ErrorCode(x.w.Header())
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), afloopTimeout)
-	defer cancel()
-	if err := keep(ctx, audit.NewAfloop(now, o)); err != nil {
+	if err := keep(audit.NewAfloop(now, o)); err != nil {
 		return err
 	}
 	x.fault(StepClosed)
@@ -470,7 +468,14 @@ func (x *exchange) append(ctx context.Context, recs ...audit.Record) error {
 	return &gateway.Error{Kind: gateway.Unavailable, Code: audit.WriteError, Message: "audit log", Cause: gateway.Wrap(gateway.Internal, err, "append")}
 }
 
-// later keeps the end of an answer that has left whole: nothing waits for it.
-func (x *exchange) later(ctx context.Context, recs ...audit.Record) error {
-	return audit.Later(ctx, x.Audit, recs...)
+// durably keeps the record of the end before anything follows, also when the caller has gone.
+func (x *exchange) durably(rec audit.Record) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), afloopTimeout)
+	defer cancel()
+	return x.append(ctx, rec)
+}
+
+// later keeps that of an answer that has left whole: nothing waits for it.
+func (x *exchange) later(rec audit.Record) error {
+	return audit.Later(context.WithoutCancel(x.r.Context()), x.Audit, rec)
 }

@@ -233,9 +233,12 @@ func (j *Journal) Append(ctx context.Context, recs ...audit.Record) error {
 	return nil
 }
 
-// Later keeps the records as audit.Later says: durable with what is appended next, or within laterWithin. In mode kafka it is Append.
+// Later keeps the records as audit.Later says: durable with what is appended next, or within laterWithin. In mode kafka it is Append, for as
+// long as an acknowledgement may take.
 func (j *Journal) Later(ctx context.Context, recs ...audit.Record) error {
 	if j.cfg.Ack == AckKafka {
+		ctx, cancel := context.WithTimeout(ctx, 2*j.cfg.AckTimeout)
+		defer cancel()
 		return j.Append(ctx, recs...)
 	}
 	_, err := j.enqueue(recs, true)

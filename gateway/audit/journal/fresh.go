@@ -2,6 +2,9 @@ package journal
 
 import "slices"
 
+// freshBytes is how many bytes of records are kept in memory: more than a busy peer writes while it gathers.
+const freshBytes = 2 * shipBytes
+
 // written is an entry, and where in the journal it ends.
 type written struct {
 	Entry
@@ -20,21 +23,23 @@ func (f *fresh) add(all []written) {
 	for _, w := range all {
 		f.bytes += len(w.Record.Body)
 	}
-	if f.bytes > shipBytes {
+	if f.bytes > freshBytes {
 		*f = fresh{}
 		return
 	}
 	f.entries = append(f.entries, all...)
 }
 
-// after gives the entries that follow pos, at most shipRecords, and the position after them; none if what follows is not here.
+// after gives the entries that follow pos, at most shipRecords and some more than shipBytes, and the position after them; none if what follows is not here.
 func (f *fresh) after(pos position) ([]Entry, position) {
 	if len(f.entries) == 0 || f.entries[0].Seq != pos.seq+1 {
 		return nil, pos
 	}
-	entries := make([]Entry, min(shipRecords, len(f.entries)))
-	for i := range entries {
-		entries[i] = f.entries[i].Entry
+	var entries []Entry
+	for bytes := 0; len(entries) < min(shipRecords, len(f.entries)) && bytes < shipBytes; {
+		e := f.entries[len(entries)].Entry
+		entries = append(entries, e)
+		bytes += len(e.Record.Body)
 	}
 	last := f.entries[len(entries)-1]
 	return entries, position{seq: last.Seq, hash: last.Hash, segment: last.segment, offset: last.offset}

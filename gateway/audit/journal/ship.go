@@ -84,6 +84,7 @@ type shipper struct {
 func (s *shipper) run(ctx context.Context) error {
 	wait := retryFirst
 	for ctx.Err() == nil {
+		newest := s.j.newest()
 		entries, next, err := s.read()
 		if err != nil {
 			return err
@@ -98,7 +99,7 @@ func (s *shipper) run(ctx context.Context) error {
 		case err == nil:
 			wait, s.last = retryFirst, len(entries)
 			s.j.prune()
-			if waiting := s.j.waiting(); waiting > 0 && waiting < shipRecords {
+			if next.seq >= newest && s.j.newest() > next.seq { // all that was there went; some came in meanwhile
 				s.gather(ctx)
 			}
 		case ctx.Err() == nil:
@@ -166,12 +167,8 @@ func (s *shipper) send(ctx context.Context, entries []Entry, next position) erro
 	return s.j.fault(AfterPosition)
 }
 
-// waiting is how many records are durable and not shipped.
-func (j *Journal) waiting() uint64 {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.segments[len(j.segments)-1].last - j.shipped.seq
-}
+// newest is the sequence number of the last durable record.
+func (j *Journal) newest() uint64 { return j.last().last }
 
 func (j *Journal) advance(to position) {
 	j.mu.Lock()

@@ -380,13 +380,15 @@ func BenchmarkWrite(b *testing.B) {
 		recs = append(recs, x...)
 	}
 	all := chained(recs...)
-	n := 0
+	n, before := 0, cpu(b)
+	b.ReportAllocs()
 	for b.Loop() {
 		if err := w.Write(context.Background(), all); err != nil {
 			b.Fatal(err)
 		}
 		n += len(all)
 	}
+	b.ReportMetric(float64((cpu(b)-before).Nanoseconds())/1e3/float64(n), "cpu-us/record")
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "records/s")
 }
 

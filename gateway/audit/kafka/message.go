@@ -1,12 +1,12 @@
 package kafka
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"strconv"
 	"time"
 
-	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 
 	"github.com/grensloos/grensloos/gateway"
@@ -28,51 +28,63 @@ func schemaOf(s audit.Soort) string {
 	return "https://github.com/grensloos/grensloos/blob/main/schemas/" + string(s) + ".schema.json"
 }
 
-func key(transactie gateway.TransactionID, id string) []byte {
+func key(transactie gateway.TransactionID, id string) string {
 	if transactie != "" {
-		return []byte(transactie)
+		return string(transactie)
 	}
-	return []byte(id)
+	return id
 }
+
+// messageOverhead is more than what a message has beside its value.
+const messageOverhead = 1 << 10
 
 // kind is what all messages of one kind of record have in common: made once, shared, not changed.
 type kind struct {
-	topic                                  string
-	specversion, source, typ, schema, json []byte
+	topic   string
+	headers []byte // the first ones, encoded
 }
+
+// How many headers a message has: those of kind, and those of its own.
+const headersOfKind, headersOwn = 5, 7
 
 // kinds makes what the messages of each kind have in common.
 func (c Config) kinds() map[audit.Soort]kind {
 	all := map[audit.Soort]kind{}
 	for _, s := range audit.Soorten() {
-		all[s] = kind{
-			topic: c.topic(s), specversion: []byte("1.0"), source: []byte("urn:nld:oin:" + string(c.Organisation) + ":systeem:grensloos"),
-			typ: []byte("nl.grensloos.audit." + string(s) + ".v1"), schema: []byte(schemaOf(s)), json: []byte("application/json"),
-		}
+		var h []byte
+		h = appendHeader(h, "ce_specversion", "1.0")
+		h = appendHeader(h, "ce_type", "nl.grensloos.audit."+string(s)+".v1")
+		h = appendHeader(h, "ce_source", "urn:nld:oin:"+string(c.Organisation)+":systeem:grensloos")
+		h = appendHeader(h, "ce_dataschema", schemaOf(s))
+		h = appendHeader(h, "content-type", "application/json")
+		all[s] = kind{c.topic(s), h}
 	}
 	return all
 }
 
-func (k kind) message(e audit.Entry, journal []byte) kafkago.Message {
+// appendMessage writes key, value and headers of the message of e.
+func (k kind) appendMessage(b []byte, e audit.Entry) []byte {
 	r := e.Record
-	id, transactie := []byte(r.ID), []byte(r.Transactie)
-	return kafkago.Message{
-		Topic: k.topic, Key: key(r.Transactie, r.ID), Value: r.Body, Time: r.Tijd,
-		Headers: []kafkago.Header{
-			{Key: "ce_specversion", Value: k.specversion},
-			{Key: "ce_id", Value: id},
-			{Key: "ce_type", Value: k.typ},
-			{Key: "ce_source", Value: k.source},
-			{Key: headerTime, Value: r.Tijd.UTC().AppendFormat(make([]byte, 0, len(time.RFC3339Nano)), time.RFC3339Nano)},
-			{Key: "ce_dataschema", Value: k.schema},
-			{Key: "content-type", Value: k.json},
-			{Key: headerID, Value: id},
-			{Key: headerTx, Value: transactie},
-			{Key: headerJournal, Value: journal},
-			{Key: headerSeq, Value: strconv.AppendUint(make([]byte, 0, 20), e.Seq, 10)},
-			{Key: headerHash, Value: hex.AppendEncode(make([]byte, 0, 2*len(e.Hash)), e.Hash[:])},
-		},
-	}
+	b = appendBytes(b, key(r.Transactie, r.ID))
+	b = appendBytes(b, r.Body)
+	b = binary.AppendVarint(b, headersOfKind+headersOwn)
+	b = append(b, k.headers...)
+	b = appendHeader(b, "ce_id", r.ID)
+	b = appendHeader(b, headerTime, r.Tijd.UTC().AppendFormat(make([]byte, 0, len(time.RFC3339Nano)), time.RFC3339Nano))
+	b = appendHeader(b, headerID, r.ID)
+	b = appendHeader(b, headerTx, r.Transactie)
+	b = appendHeader(b, headerJournal, e.Journal)
+	b = appendHeader(b, headerSeq, strconv.AppendUint(make([]byte, 0, 20), e.Seq, 10))
+	return appendHeader(b, headerHash, hex.AppendEncode(make([]byte, 0, 2*len(e.Hash)), e.Hash[:]))
+}
+
+func appendHeader[T ~string | ~[]byte](b []byte, name string, value T) []byte {
+	return appendBytes(appendBytes(b, name), value)
+}
+
+// appendBytes writes a length and bytes as the Kafka protocol has them in a message.
+func appendBytes[T ~string | ~[]byte](b []byte, v T) []byte {
+	return append(binary.AppendVarint(b, int64(len(v))), v...)
 }
 
 // entry reads a message back. A message that misses a header is not ours: an error that names topic, offset and header.

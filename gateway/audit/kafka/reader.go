@@ -64,12 +64,7 @@ func (r *Reader) Transaction(ctx context.Context, id gateway.TransactionID) ([]a
 			if err != nil {
 				return err
 			}
-			all := make([]int, n)
-			for p := range all {
-				all[p] = p
-			}
-			p := (&kafkago.Hash{}).Balance(kafkago.Message{Key: key(id, "")}, all...)
-			return r.read(ctx, s, p, from, until, func(e audit.Entry) {
+			return r.read(ctx, s, partitionOf(key(id, ""), n), from, until, func(e audit.Entry) {
 				if e.Record.Transactie == id {
 					found[i] = append(found[i], e)
 				}

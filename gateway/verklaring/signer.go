@@ -38,8 +38,9 @@ type Signer struct {
 	failed  atomic.Pointer[failure]
 	making  sync.Mutex // one at a time
 
-	mu   sync.Mutex // guards open
-	open *batch     // the statements that wait to be signed together; nil: none waits
+	mu     sync.Mutex // guards what follows
+	open   *batch     // the statements that wait to be signed together; nil: none waits
+	before int        // statements in the batch before
 }
 
 // sleutel is a key with what goes before and after all that it signs.
@@ -177,22 +178,27 @@ func (s *Signer) together(k *sleutel, payload []byte) ([]byte, error) {
 	return r.signed[at], nil
 }
 
-// finish lets others join until nobody does, for joinFor at most, and signs. It does not sleep: on a machine with nothing else to do nobody
-// joins, and on a busy one those who were about to sign are ahead of us in the queue for a processor.
+// finish lets others join, for joinFor at most, and signs. Where nobody else signs it does not sleep; on a busy machine those who were about
+// to sign are ahead of us in the queue for a processor, and if fewer than half come of those in the batch before, it waits for them.
 func (s *Signer) finish(r *batch) {
 	defer close(r.done)
 	for n, began := 0, time.Now(); ; {
 		runtime.Gosched()
 		s.mu.Lock()
-		if n == len(r.payloads) || time.Since(began) > joinFor {
+		if time.Since(began) > joinFor || n == len(r.payloads) && 2*n >= s.before {
 			break
 		}
+		few := n == len(r.payloads)
 		n = len(r.payloads)
 		s.mu.Unlock()
+		if few {
+			time.Sleep(joinFor)
+		}
 	}
 	if s.open == r {
 		s.open = nil
 	}
+	s.before = len(r.payloads)
 	s.mu.Unlock()
 	r.signed = r.key.sign(r.payloads)
 }

@@ -4,18 +4,28 @@ import (
 	"log/slog"
 	"path/filepath"
 	"runtime"
+	"time"
 
 	"github.com/grensloos/grensloos/gateway/audit"
 )
+
+// gatherFor is how long a batch waits for those who were in the one before, if fewer than half of them are there: less than a sync takes.
+const gatherFor = 400 * time.Microsecond
 
 // commitLoop is the one committer. While it writes and syncs a batch, the next one fills.
 func (j *Journal) commitLoop() {
 	defer close(j.done)
 	var spare []audit.Record // of the batch before
+	before := 0              // appends in the batch before
 	for range j.wake {
 		// Whoever can run now may have a record for this batch: under load that makes fewer and larger batches. Idle it costs nothing.
 		runtime.Gosched()
 		j.mu.Lock()
+		if n := j.open.appends; n > 0 && 2*n < before && !j.closed { // there were more a moment ago, who may be on their way
+			j.mu.Unlock()
+			time.Sleep(gatherFor)
+			j.mu.Lock()
+		}
 		b, closed, broken := j.open, j.closed, j.broken
 		j.open = newBatch(spare)
 		j.mu.Unlock()
@@ -28,6 +38,9 @@ func (j *Journal) commitLoop() {
 		}
 		if b.err != nil && b.unheard > 0 {
 			j.log.Error("journal: records of the end of exchanges that were answered may be lost", slog.Int("records", b.unheard), slog.Any("error", b.err))
+		}
+		if len(b.recs) > 0 {
+			before = b.appends
 		}
 		b.last = j.seq
 		clear(b.recs)

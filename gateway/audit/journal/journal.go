@@ -85,6 +85,7 @@ type spare struct {
 type batch struct {
 	recs    []audit.Record
 	bytes   int64
+	appends int           // that wait for it
 	unheard int           // records in it that nobody waits for
 	done    chan struct{} // closed when err and last are set
 	err     error
@@ -287,6 +288,8 @@ func (j *Journal) enqueue(recs []audit.Record, later bool) (*batch, error) {
 	b.bytes += bytes
 	if later {
 		b.unheard += len(recs)
+	} else {
+		b.appends++
 	}
 	j.pending += bytes
 	return b, nil

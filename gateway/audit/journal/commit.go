@@ -9,8 +9,12 @@ import (
 	"github.com/grensloos/grensloos/gateway/audit"
 )
 
-// gatherFor is how long a batch waits for those who were in the one before, if fewer than half of them are there: less than a sync takes.
-const gatherFor = 400 * time.Microsecond
+const (
+	// gatherFor is how long a batch waits for those who were in the one before, if fewer than half of them are there: about as long as a sync.
+	gatherFor = 400 * time.Microsecond
+	// gatherTo is how many of them are waited for at most: so many share a sync well enough.
+	gatherTo = 16
+)
 
 // commitLoop is the one committer. While it writes and syncs a batch, the next one fills.
 func (j *Journal) commitLoop() {
@@ -40,7 +44,7 @@ func (j *Journal) commitLoop() {
 			j.log.Error("journal: records of the end of exchanges that were answered may be lost", slog.Int("records", b.unheard), slog.Any("error", b.err))
 		}
 		if len(b.recs) > 0 {
-			before = b.appends
+			before = min(b.appends, gatherTo)
 		}
 		b.last = j.seq
 		clear(b.recs)

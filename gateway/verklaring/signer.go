@@ -152,6 +152,7 @@ const joinFor = time.Millisecond
 // batch is what one signature covers: statements that were made while it was open. Whoever opened it closes it and signs.
 type batch struct {
 	key      *sleutel
+	began    time.Time
 	payloads [][]byte
 	signed   [][]byte // JWS by payload, once done is closed; none if signing broke
 	done     chan struct{}
@@ -159,10 +160,11 @@ type batch struct {
 
 // together signs a payload with those of others that are at it at the same moment.
 func (s *Signer) together(k *sleutel, payload []byte) ([]byte, error) {
+	now := time.Now()
 	s.mu.Lock()
 	r := s.open
-	if r == nil || r.key != k || len(r.payloads) == jose.MaxTree {
-		r = &batch{key: k, done: make(chan struct{})}
+	if r == nil || r.key != k || len(r.payloads) == jose.MaxTree || now.Sub(r.began) > joinFor {
+		r = &batch{key: k, began: now, done: make(chan struct{})}
 		s.open = r
 	}
 	at := len(r.payloads)
@@ -182,10 +184,10 @@ func (s *Signer) together(k *sleutel, payload []byte) ([]byte, error) {
 // to sign are ahead of us in the queue for a processor, and if fewer than half come of those in the batch before, it waits for them.
 func (s *Signer) finish(r *batch) {
 	defer close(r.done)
-	for n, began := 0, time.Now(); ; {
+	for n := 0; ; {
 		runtime.Gosched()
 		s.mu.Lock()
-		if time.Since(began) > joinFor || n == len(r.payloads) && 2*n >= s.before {
+		if time.Since(r.began) > joinFor || n == len(r.payloads) && 2*n >= s.before {
 			break
 		}
 		few := n == len(r.payloads)

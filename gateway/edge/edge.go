@@ -121,7 +121,9 @@ func ReadBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil, nil
 	}
-	in, body, err := http.MaxBytesReader(w, r.Body, limit), []byte(nil), error(nil)
+	in := http.MaxBytesReader(w, r.Body, limit)
+	var body []byte
+	var err error
 	if n := int(r.ContentLength); n > 0 && r.ContentLength <= limit {
 		body = make([]byte, n+1) // one more, to see that there is none
 		got, failed := io.ReadFull(in, body)

@@ -104,10 +104,10 @@ func TestSettle(t *testing.T) {
 			t.Errorf("it ends before the record is durable: %v", err)
 		}
 		select {
-		case <-settled:
-			t.Error("the first ends before the record is durable")
-		case <-again:
-			t.Error("the second ends before the record is durable")
+		case err := <-settled:
+			t.Error("the first ends before the record is durable", err)
+		case err := <-again:
+			t.Error("the second ends before the record is durable", err)
 		default:
 		}
 		close(goOn)

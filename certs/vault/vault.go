@@ -346,8 +346,12 @@ func (c *Client) renew(ctx context.Context) error {
 				return nil
 			}
 		}
-		if err != nil && statusOf(err) != http.StatusForbidden && statusOf(err) != http.StatusBadRequest {
-			return c.explain(err, use{name: "our token", path: "auth/token/renew-self"})
+		switch statusOf(err) {
+		case http.StatusForbidden, http.StatusBadRequest, http.StatusInternalServerError: // ended; OpenBao says 500 past its longest life
+		default:
+			if err != nil {
+				return c.explain(err, use{name: "our token", path: "auth/token/renew-self"})
+			}
 		}
 	}
 	c.logins.Lock()

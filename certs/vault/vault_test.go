@@ -280,3 +280,33 @@ func TestPasswordOfTheMoment(t *testing.T) {
 		t.Error("no password at the start, and no error")
 	}
 }
+
+// A token that Vault will not renew any more is replaced at once, in whatever words it says so; one of a Vault that can't answer is kept.
+func TestTokenThatIsNotRenewed(t *testing.T) {
+	for status, replaced := range map[int]bool{
+		http.StatusForbidden: true, http.StatusBadRequest: true, http.StatusInternalServerError: true, http.StatusServiceUnavailable: false,
+	} {
+		var logins atomic.Int32
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case strings.HasSuffix(r.URL.Path, "/login"):
+				logins.Add(1)
+				_ = json.NewEncoder(w).Encode(map[string]any{"auth": map[string]any{"client_token": "t", "lease_duration": 60, "renewable": true}})
+			case strings.HasSuffix(r.URL.Path, "/renew-self"):
+				w.WriteHeader(status)
+				_ = json.NewEncoder(w).Encode(map[string]any{"errors": []string{"past the max TTL, cannot renew"}})
+			default:
+				_ = json.NewEncoder(w).Encode(map[string]any{})
+			}
+		}))
+		defer srv.Close()
+		c, err := Open(t.Context(), fakeConfig(t, srv.URL, ""), nil, nil)
+		must(t, err)
+		defer c.Close()
+		before := logins.Load()
+		err = c.renew(t.Context())
+		if got := logins.Load() > before; got != replaced || (err == nil) != replaced {
+			t.Errorf("refused with %d: replaced %v, %v; want %v", status, got, err, replaced)
+		}
+	}
+}

@@ -30,7 +30,8 @@ func (f *fresh) add(all []written) {
 	f.entries = append(f.entries, all...)
 }
 
-// after gives the entries that follow pos, at most shipRecords and some more than shipBytes, and the position after them; none if what follows is not here.
+// after gives the entries that follow pos, at most shipRecords and little more than shipBytes, and the position after them; none if what
+// follows is not here.
 func (f *fresh) after(pos position) ([]Entry, position) {
 	if len(f.entries) == 0 || f.entries[0].Seq != pos.seq+1 {
 		return nil, pos
